@@ -1,0 +1,3 @@
+"""Video anomaly detection and localization from video-level labels, from training to the edge."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,79 @@
+"""Our exceptions, and the exit code of each.
+
+    StpromptEdgeError
+    ├── UserError
+    │   ├── UsageError       2   an option, a name or a file that the caller can correct
+    │   ├── CheckFailed      3   a check that exists to stop us said no: bundle integrity, parity gate
+    │   └── SourceError      4   a video or camera that cannot be opened or read
+    └── EnvironmentFailure   5   this machine lacks something: a package, a backend, disk space
+
+Anything else that escapes is a bug and ends in a traceback. Ctrl-C ends with 130.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import ClassVar
+
+
+class StpromptEdgeError(Exception):
+    """Base of every error we raise on purpose.
+
+    Args:
+        what: what was wrong, got against expected, and where.
+        remedy: what the reader should do about it.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, what: str, *, remedy: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.what}\n  fix: {self.remedy}"
+
+
+class UserError(StpromptEdgeError):
+    """The input can be corrected by the caller."""
+
+
+class UsageError(UserError):
+    """An option, a name or a file that does not fit."""
+
+    exit_code = 2
+
+
+class CheckFailed(UserError):
+    """A check refused an artefact: damaged bundle, parity missed."""
+
+    exit_code = 3
+
+
+class SourceError(UserError):
+    """A video or camera cannot be opened or read."""
+
+    exit_code = 4
+
+
+class EnvironmentFailure(StpromptEdgeError):
+    """The machine lacks something: a package, an execution provider, disk space."""
+
+    exit_code = 5
+
+
+INTERRUPTED_EXIT_CODE = 130  # 128 + SIGINT, the shell's convention
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A remedy that names the closest known name, then all of them.
+
+    >>> nearest("ucf-crim", ["ucf-crime", "ubnormal"])
+    "did you mean 'ucf-crime'? known: ubnormal, ucf-crime"
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"did you mean '{close[0]}'? " if close else ""
+    return f"{hint}known: {', '.join(names) or 'none'}"

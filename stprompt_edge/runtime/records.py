@@ -1,0 +1,133 @@
+"""What travels between the stages of the runtime: frozen, plain, no behaviour.
+
+Array suffixes: H height, W width, C channels or classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceInfo:
+    """What is known of a source once it is open."""
+
+    name: str  # as the user typed it
+    width: int  # pixels, after rotation
+    height: int
+    fps: float  # average frames per second; 0.0 when the container does not say
+    frame_count: int | None  # None when unknown (live, or a container without an index)
+    live: bool  # live sources may drop frames, files never do
+    codec: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CameraFrame:
+    """One decoded camera frame."""
+
+    index: int  # 0-based count of decoded camera frames
+    seconds: float  # presentation time from the start of the source
+    image_bgr: NDArray[np.uint8]  # [H, W, 3] BGR uint8, upright; owned by the receiver
+
+
+@dataclass(frozen=True, kw_only=True)
+class Box:
+    """A localized region in pixels of the camera frame: x0 <= x < x1, y0 <= y < y1."""
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+    probability: float  # highest heat inside, 0..1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Localization:
+    """Where in one sampled frame the anomaly is (eq. 11)."""
+
+    heat_map: NDArray[np.float32]  # [14, 14] on the token grid, 0..1; resize bilinearly to the frame
+    boxes: tuple[Box, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detection:
+    """The result of one sampled frame."""
+
+    frame_index: int
+    seconds: float
+    score: float  # anomaly score, 0..1
+    class_probabilities: NDArray[np.float32]  # [1+C], row 0 is `normal`, sums to 1
+    top_class: str  # most probable abnormal class
+    top_probability: float
+    alarm: bool  # is the alarm on at this sampled frame
+    localization: Localization | None  # None when not localized
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameBoxes:
+    """The boxes of one sampled frame inside an event."""
+
+    frame_index: int
+    seconds: float
+    score: float
+    boxes: tuple[Box, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One alarm from on to off."""
+
+    start_frame: int
+    start_seconds: float
+    end_frame: int
+    end_seconds: float
+    peak_frame: int
+    peak_seconds: float
+    peak_score: float
+    top_class: str  # at the peak
+    top_probability: float
+    frames: tuple[FrameBoxes, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageLatency:
+    """Milliseconds of one stage over all sampled frames of a run."""
+
+    count: int
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    mean_ms: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFacts:
+    """What is known before the first frame; heads every output."""
+
+    source: SourceInfo
+    class_names: tuple[str, ...]  # [1+C], "normal" first
+    stride: int  # camera frames per sampled frame
+    threshold_on: float
+    threshold_off: float
+    backend: str  # e.g. "onnxruntime CPU, encoder.cpu8.onnx"
+    bundle: dict[str, str]  # label -> value, for people to read
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSummary:
+    """What is known after the last frame."""
+
+    camera_frames: int
+    sampled_frames: int
+    events: int
+    dropped_frames: int  # live only
+    undecodable_packets: int  # a damaged file: what was lost
+    warnings: tuple[str, ...]
+    interrupted: bool
+    wall_seconds: float
+    peak_rss_mib: float
+    latencies: dict[str, StageLatency] = field(default_factory=dict)  # stage -> latency, "step" is the whole
+    versions: dict[str, str] = field(default_factory=dict)
