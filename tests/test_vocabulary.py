@@ -1,0 +1,198 @@
+"""Vocabularies: what ships, what the parser takes, and that it refuses everything else with one clear message."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stprompt_edge.errors import UsageError
+from stprompt_edge.vocabulary import (
+    Vocabulary,
+    load_vocabulary,
+    shipped_vocabularies,
+    vocabulary_from_dict,
+    vocabulary_to_dict,
+)
+
+SMALL: dict[str, Any] = {
+    "name": "site",
+    "normal_phrases": ["an empty yard"],
+    "classes": [{"name": "fire", "phrases": ["flames"]}, {"name": "road accident", "label": "RoadAccidents"}],
+}
+
+
+def changed(**changes: Any) -> dict[str, Any]:
+    data = copy.deepcopy(SMALL)
+    data.update(changes)
+    return data
+
+
+@pytest.mark.parametrize(
+    ("name", "class_count", "first", "last"),
+    [
+        ("ucf-crime", 13, "abuse", "vandalism"),
+        ("shanghaitech", 11, "car", "vaudeville"),
+        ("ubnormal", 22, "running", "jumping"),
+        ("xd-violence", 6, "fighting", "explosion"),
+    ],
+)
+def test_shipped_vocabularies(name: str, class_count: int, first: str, last: str) -> None:
+    vocabulary = load_vocabulary(name)
+    assert vocabulary.name == name
+    assert vocabulary.class_names[0] == "normal"
+    assert vocabulary.class_names[1] == first
+    assert vocabulary.class_names[-1] == last
+    assert len(vocabulary.class_names) == 1 + class_count
+    assert len(vocabulary.normal_phrases) == 13
+    assert all(2 <= len(c.phrases) <= 4 for c in vocabulary.classes)
+    assert vocabulary_from_dict(vocabulary_to_dict(vocabulary)) == vocabulary
+
+
+def test_every_shipped_file_is_tested() -> None:
+    assert shipped_vocabularies() == ("shanghaitech", "ubnormal", "ucf-crime", "xd-violence")
+
+
+def test_phrases_come_class_by_class_and_start_with_the_name() -> None:
+    vocabulary = vocabulary_from_dict(SMALL)
+    assert vocabulary.abnormal_phrases == ("a scene of fire", "flames", "a scene of road accident")
+    assert vocabulary.abnormal_phrase_classes == (1, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("label", "row"),
+    [("RoadAccidents", 2), ("road_accident", 2), ("Road Accident", 2), ("FIRE", 1), ("Normal", 0)],
+)
+def test_row_of_label(label: str, row: int) -> None:
+    assert vocabulary_from_dict(SMALL).row_of_label(label) == row
+
+
+def test_row_of_unknown_label_names_the_nearest() -> None:
+    with pytest.raises(UsageError, match="no class 'RoadAcident'") as caught:
+        vocabulary_from_dict(SMALL).row_of_label("RoadAcident")
+    assert "did you mean 'RoadAccidents'?" in caught.value.remedy
+
+
+def test_unknown_name_names_the_nearest() -> None:
+    with pytest.raises(UsageError, match="no vocabulary is named 'ucf-crim'") as caught:
+        load_vocabulary("ucf-crim")
+    assert "did you mean 'ucf-crime'?" in caught.value.remedy
+
+
+def test_load_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('name = "mine"\nnormal_phrases = ["a yard"]\n[[classes]]\nname = "fire"\n', encoding="utf-8")
+    assert load_vocabulary(path).class_names == ("normal", "fire")
+    assert load_vocabulary(str(path)) == load_vocabulary(path)
+
+
+def test_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_bytes(b'\xef\xbb\xbfname = "mine"\nnormal_phrases = ["a yard"]\nclasses = [{ name = "fire" }]\n')
+    assert load_vocabulary(path).class_names == ("normal", "fire")
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        (b'name = "x"\nnormal_phrases = [\n', r"mine.toml: not valid TOML: .*"),
+        (b'name = "x"\nclasses = oops\n', "line 2"),
+        (b"\xff\xfe", "cannot be read"),
+        (b"x = " + b"[" * 100_000, "not valid TOML"),
+        (b"x = " + b"9" * 100_000, "not valid TOML"),
+        (b"", "key 'name' is missing"),
+        (b'nme = "x"\n', "mine.toml: unknown key 'nme'"),
+    ],
+)
+def test_a_bad_file_is_named(tmp_path: Path, content: bytes, match: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=match):
+        load_vocabulary(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "match"),
+    [("no/such.toml", "does not exist"), ("such.toml", "does not exist"), ("a\0b.toml", "cannot be read")],
+)
+def test_a_file_that_cannot_be_opened(path: str, match: str) -> None:
+    with pytest.raises(UsageError, match=match):
+        load_vocabulary(path)
+
+
+def test_a_folder_is_not_a_vocabulary(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be read"):
+        load_vocabulary(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("data", "match"),
+    [
+        (None, "got NoneType, expected a table"),
+        ([], "got a list, expected a table"),
+        ({}, "key 'name' is missing"),
+        (changed(clases=[]), "unknown key 'clases'\n  fix: did you mean 'classes'"),
+        ({1: 2}, "unknown key '1'"),
+        (changed(name=3), "name: got a number, expected text"),
+        (changed(name="  "), "name: text is empty"),
+        (changed(name="a\nb"), "name: text is empty or not printable"),
+        (changed(name="x" * 201), "name: text has 201 characters"),
+        (changed(classes="fire"), "classes: got text, expected a list"),
+        (changed(classes=[]), "classes is empty"),
+        (changed(classes=["fire"]), r"classes\[0\]: got text, expected a table"),
+        (changed(classes=[{"nam": "fire"}]), r"classes\[0\]: unknown key 'nam'\n  fix: did you mean 'name'"),
+        (changed(classes=[{"phrases": []}]), r"classes\[0\]: key 'name' is missing"),
+        (changed(classes=[{"name": "fire", "label": ""}]), r"classes\[0\].label: text is empty"),
+        (changed(classes=[{"name": "fire", "phrases": "x"}]), r"classes\[0\].phrases: got text, expected a list"),
+        (changed(classes=[{"name": "fire", "phrases": [True]}]), r"phrases\[0\]: got true/false, expected text"),
+        (changed(classes=[{"name": "fire", "phrases": ["a", "A"]}]), r"phrases: phrase 'A' appears twice"),
+        (changed(classes=[{"name": "Normal"}]), "is named 'normal'"),
+        (changed(classes=[{"name": "fine", "label": "NORMAL"}]), "is named 'normal'"),
+        (changed(classes=[{"name": "fire"}, {"name": "Fire"}]), "class name 'Fire' appears twice"),
+        (changed(classes=[{"name": "a", "label": "X"}, {"name": "b", "label": "x"}]), "class label 'x' appears twice"),
+        (
+            changed(classes=[{"name": "a", "label": "b"}, {"name": "b", "label": "c"}]),
+            "label 'b' of 'a' is the name of another class",
+        ),
+        (changed(normal_phrases=[]), "normal_phrases is empty"),
+        (changed(normal_phrases=["Flames"]), "phrase 'Flames' appears twice"),
+    ],
+)
+def test_what_does_not_fit_is_refused(data: Any, match: str) -> None:
+    with pytest.raises(UsageError, match=match) as caught:
+        vocabulary_from_dict(data)
+    assert caught.value.remedy
+
+
+json_like = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+class_like = st.fixed_dictionaries(
+    {"name": st.text(max_size=8) | json_like},
+    optional={"label": st.text(max_size=8), "phrases": st.lists(st.text(max_size=8), max_size=3) | json_like},
+)
+vocabulary_like = st.fixed_dictionaries(
+    {
+        "name": st.text(max_size=8) | json_like,
+        "normal_phrases": st.lists(st.text(max_size=8), max_size=3) | json_like,
+        "classes": st.lists(class_like, max_size=3) | json_like,
+    }
+)
+
+
+@given(json_like | vocabulary_like)
+def test_any_data_gives_a_vocabulary_or_a_usage_error(data: Any) -> None:
+    try:
+        vocabulary = vocabulary_from_dict(data)
+    except UsageError:
+        return
+    assert isinstance(vocabulary, Vocabulary)
+    assert vocabulary_from_dict(vocabulary_to_dict(vocabulary)) == vocabulary
+    for row, c in enumerate(vocabulary.classes, start=1):
+        assert vocabulary.row_of_label(c.dataset_label) == vocabulary.row_of_label(c.name) == row
