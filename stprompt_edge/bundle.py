@@ -1,0 +1,378 @@
+"""THE CONTRACT between export and the edge: a folder with a manifest, graphs, text embeddings and their sha256.
+
+`write_bundle` makes the folder whole or not at all; `load_bundle` refuses it unless everything fits. Nothing in a
+bundle is pickled. See the design's section 4 for the files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from stprompt_edge.errors import CheckFailed, UsageError
+from stprompt_edge.files import disk_errors, sync_folder
+from stprompt_edge.geometry import Geometry, WindowGrid
+from stprompt_edge.preprocess import Preprocessing
+from stprompt_edge.vocabulary import Vocabulary, vocabulary_from_dict
+
+SCHEMA_VERSION = 1
+MANIFEST_NAME = "bundle.json"
+TEXT_NAME = "text.safetensors"
+HEADS_NAME = "heads.onnx"
+ENCODER_NAMES = {
+    "fp32": "encoder.onnx",
+    "fp16": "encoder.fp16.onnx",
+    "int8": "encoder.int8.onnx",  # static Q/DQ for TensorRT
+    "cpu8": "encoder.cpu8.onnx",  # dynamic int8 for ONNX Runtime on a CPU
+}
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ClipSection(_Section):
+    """Which CLIP made the embeddings."""
+
+    model: str  # open_clip's model name
+    pretrained: str  # open_clip's tag, a file's name, or "none" for seeded random weights
+    seed: int
+    embedding_width: Annotated[int, Field(ge=1)]  # D
+
+
+class PreprocessingSection(_Section):
+    """See `preprocess.Preprocessing`."""
+
+    size: Annotated[int, Field(ge=1)]
+    mean_rgb: tuple[float, float, float]
+    std_rgb: tuple[Positive, Positive, Positive]
+
+
+class GridSection(_Section):
+    """See `geometry.WindowGrid`; pixels."""
+
+    size: Annotated[int, Field(ge=1)]
+    stride: Annotated[int, Field(ge=1)]
+
+
+class GeometrySection(_Section):
+    """See `geometry.Geometry`; pixels."""
+
+    image_size: Annotated[int, Field(ge=1)]
+    patch_size: Annotated[int, Field(ge=1)]
+    fine: GridSection
+    coarse: GridSection
+
+
+class MethodSection(_Section):
+    """How embeddings become a score; the same values in training and at the edge."""
+
+    name: Literal["stprompt", "zero-shot"]
+    windows: Annotated[int, Field(ge=1)] = 12  # K of SA², eq. 2
+    sigma: Positive = 1.0  # width of the adapter's kernel in sampled frames, eq. 4
+    tau: Positive = 0.07  # temperature of the softmax over classes
+    motion: Literal["pixel", "feature"] = "pixel"
+    motion_timing: Literal["centered", "causal"] = "centered"
+    score: Literal["a", "c", "mean"] = "a"  # which branch gives the score; "a" is the paper's
+    stride: Annotated[int, Field(ge=1)] = 16  # camera frames per sampled frame
+    seconds_between_samples: Positive | None = None  # of the training footage; None if never trained
+
+
+class LocalizationSection(_Section):
+    """Eq. 11 and its boxes."""
+
+    tau: Positive = 0.01  # temperature of the softmax over phrases; CLIP's own logit scale is 1/0.01
+    fine_weight: Fraction = 0.5  # lambda
+    threshold: Fraction = 0.5  # heat above which a pixel belongs to a box
+
+
+class AlarmSection(_Section):
+    """Defaults of the alarm; `thresholds.json` has the calibrated ones."""
+
+    threshold_on: Fraction = 0.5
+    threshold_off: Fraction = 0.4
+    min_seconds: Annotated[float, Field(ge=0)] = 0.0
+
+
+class ParityFigures(_Section):
+    """One precision against fp32 on real frames."""
+
+    min_cosine: float  # over frame, fine and coarse embeddings of all frames
+    max_score_difference: float
+    frames: int
+    source: str  # name of the footage
+    accepted_by_force: bool = False
+
+
+class FileEntry(_Section):
+    """Size and digest of one file."""
+
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    bytes: Annotated[int, Field(ge=0)]
+
+
+class Manifest(_Section):
+    """bundle.json. Missing or unknown keys are refused."""
+
+    schema_version: Literal[1]
+    created_by: str
+    clip: ClipSection
+    preprocessing: PreprocessingSection
+    geometry: GeometrySection
+    method: MethodSection
+    localization: LocalizationSection
+    alarm: AlarmSection
+    vocabulary: dict[str, Any]
+    training: dict[str, Any] | None = None  # data and metrics; None for a bundle that was never trained
+    parity: dict[str, ParityFigures] = {}
+    files: dict[str, FileEntry] = {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextEmbeddings:
+    """Precomputed prompts, float32, unit length, C abnormal classes, D the embedding width."""
+
+    label_prompts: NDArray[np.float32]  # [1+C, D], row 0 is `normal`
+    normal_phrases: NDArray[np.float32]  # [N, D]
+    abnormal_phrases: NDArray[np.float32]  # [A, D]
+
+    def as_dict(self) -> dict[str, NDArray[np.float32]]:
+        """The tensors by their names in text.safetensors."""
+        return {
+            "label_prompts": self.label_prompts,
+            "normal_phrases": self.normal_phrases,
+            "abnormal_phrases": self.abnormal_phrases,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """A checked bundle, open for reading."""
+
+    path: Path
+    manifest: Manifest
+    preprocessing: Preprocessing
+    geometry: Geometry
+    vocabulary: Vocabulary
+    text: TextEmbeddings
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """The encoder precisions that the bundle holds, in the order of `ENCODER_NAMES`."""
+        return tuple(name for name, file in ENCODER_NAMES.items() if file in self.manifest.files)
+
+    def file(self, name: str) -> Path:
+        """Path of a file that the manifest lists.
+
+        Raises:
+            UsageError: if the bundle was exported without it.
+        """
+        if name not in self.manifest.files:
+            raise UsageError(
+                f"bundle {self.path} holds no {name}, only {', '.join(sorted(self.manifest.files))}",
+                remedy="export again with the precision that you need (--precision fp32,fp16,cpu8)",
+            )
+        return self.path / name
+
+
+def load_bundle(path: Path | str) -> Bundle:
+    """Open a bundle after checking every file of it.
+
+    Args:
+        path: the folder that `stprompt-edge export` wrote.
+
+    Returns:
+        The manifest, geometry, vocabulary and text embeddings; graphs are left to the backends.
+
+    Raises:
+        UsageError: if there is no bundle at `path`.
+        CheckFailed: if the bundle is newer than this program, damaged, incomplete or inconsistent.
+    """
+    path = Path(path)
+    if not (path / MANIFEST_NAME).is_file():
+        found = "a folder without bundle.json" if path.is_dir() else "not a folder" if path.exists() else "missing"
+        raise UsageError(f"no bundle at {path}: it is {found}", remedy="make one with: stprompt-edge export --out BUNDLE")
+    manifest = _read_manifest(path)
+    for name, entry in manifest.files.items():
+        _check_file(path, name, entry)
+    _check_complete(path, manifest)
+    geometry = _manifest_geometry(path, manifest)
+    vocabulary = vocabulary_from_dict(manifest.vocabulary, where=f"{path / MANIFEST_NAME}, vocabulary")
+    return Bundle(
+        path=path,
+        manifest=manifest,
+        preprocessing=Preprocessing(**manifest.preprocessing.model_dump()),
+        geometry=geometry,
+        vocabulary=vocabulary,
+        text=_read_text(path, manifest, vocabulary),
+    )
+
+
+def write_bundle(path: Path, manifest: Manifest, files: Mapping[str, Path]) -> Bundle:
+    """Move finished files into a bundle folder, all or nothing.
+
+    Args:
+        path: the folder to make; an older bundle there is replaced, anything else is refused.
+        manifest: everything but `files`, which is filled in here.
+        files: name in the bundle -> finished file, on the same file system; each one is moved.
+
+    Returns:
+        The bundle, loaded and checked again.
+
+    Raises:
+        UsageError: if `path` exists and is not a bundle.
+        EnvironmentFailure: if the disk is full.
+    """
+    check_replaceable(path)
+    partial = path.with_name(path.name + ".partial")
+    with disk_errors(path):
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        try:
+            for name, source in files.items():
+                shutil.move(source, partial / name)
+            entries = {name: describe_file(partial / name) for name in sorted(files)}
+            manifest = manifest.model_copy(update={"files": entries})
+            (partial / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            load_bundle(partial)
+            _swap_folder(partial, path)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return load_bundle(path)
+
+
+def check_replaceable(path: Path) -> None:
+    """Refuse to overwrite what is not a bundle.
+
+    Raises:
+        UsageError: if `path` exists and is neither a bundle nor an empty folder.
+    """
+    if path.exists() and not (path / MANIFEST_NAME).is_file() and not (path.is_dir() and not any(path.iterdir())):
+        raise UsageError(f"{path} exists and is not a bundle", remedy="choose another --out, or remove it yourself")
+
+
+def describe_file(path: Path) -> FileEntry:
+    """Size and sha256 of a file, read in chunks."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return FileEntry(sha256=digest.hexdigest(), bytes=path.stat().st_size)
+
+
+def _swap_folder(new: Path, path: Path) -> None:
+    """Put `new` at `path`; a kill between the two renames leaves the old bundle at `path`.old."""
+    sync_folder(new)
+    old = path.with_name(path.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if path.exists():
+        path.rename(old)
+    new.rename(path)
+    sync_folder(path.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _damaged(path: Path, what: str) -> CheckFailed:
+    return CheckFailed(f"bundle {path}: {what}", remedy="export it again, or copy it again from where it came")
+
+
+def _read_manifest(path: Path) -> Manifest:
+    file = path / MANIFEST_NAME
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise _damaged(path, f"{MANIFEST_NAME} is not JSON ({exc})") from exc
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise CheckFailed(
+            f"bundle {path} has schema {version}, this program reads up to {SCHEMA_VERSION}",
+            remedy="upgrade: pip install --upgrade stprompt-edge",
+        )
+    try:
+        return Manifest.model_validate(content)
+    except ValidationError as exc:
+        first = exc.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise _damaged(path, f"{MANIFEST_NAME}, {where or 'top level'}: {first['msg']}") from exc
+
+
+def _check_file(path: Path, name: str, entry: FileEntry) -> None:
+    """One listed file: inside the folder, there, and unchanged."""
+    pure = PurePosixPath(name)
+    file = path / name
+    leaves = pure.is_absolute() or ".." in pure.parts or "\\" in name or "\0" in name or str(pure) != name
+    if leaves or not file.resolve().is_relative_to(path.resolve()):
+        raise _damaged(path, f"{MANIFEST_NAME} lists {name!r}, a path that leaves the bundle")
+    if not file.is_file():
+        raise _damaged(path, f"{name} is missing")
+    if file.stat().st_size != entry.bytes:
+        raise _damaged(path, f"{name} has {file.stat().st_size} bytes, expected {entry.bytes}")
+    if describe_file(file).sha256 != entry.sha256:
+        raise _damaged(path, f"{name} was changed: its sha256 is not the one in {MANIFEST_NAME}")
+
+
+def _check_complete(path: Path, manifest: Manifest) -> None:
+    needed = [TEXT_NAME] + ([HEADS_NAME] if manifest.method.name == "stprompt" else [])
+    for name in needed:
+        if name not in manifest.files:
+            raise _damaged(path, f"{MANIFEST_NAME} does not list {name}, which {manifest.method.name} needs")
+    if not set(ENCODER_NAMES.values()) & set(manifest.files):
+        raise _damaged(path, f"{MANIFEST_NAME} lists no encoder")
+    if manifest.alarm.threshold_off > manifest.alarm.threshold_on:
+        raise _damaged(path, "alarm.threshold_off is above alarm.threshold_on")
+
+
+def _manifest_geometry(path: Path, manifest: Manifest) -> Geometry:
+    section = manifest.geometry
+    try:
+        geometry = Geometry(
+            image_size=section.image_size,
+            patch_size=section.patch_size,
+            fine=WindowGrid(**section.fine.model_dump()),
+            coarse=WindowGrid(**section.coarse.model_dump()),
+        )
+    except ValueError as exc:
+        raise _damaged(path, f"{MANIFEST_NAME}, geometry: {exc}") from exc
+    if section.image_size != manifest.preprocessing.size:
+        raise _damaged(path, f"geometry is for {section.image_size} px, preprocessing for {manifest.preprocessing.size}")
+    if manifest.method.windows > geometry.fine_count:
+        raise _damaged(path, f"method.windows is {manifest.method.windows} of {geometry.fine_count} fine windows")
+    return geometry
+
+
+def _read_text(path: Path, manifest: Manifest, vocabulary: Vocabulary) -> TextEmbeddings:
+    try:
+        tensors = load_file(path / TEXT_NAME)
+    except SafetensorError as exc:
+        raise _damaged(path, f"{TEXT_NAME} is not a safetensors file ({exc})") from exc
+    width = manifest.clip.embedding_width
+    expected = {
+        "label_prompts": (len(vocabulary.class_names), width),
+        "normal_phrases": (len(vocabulary.normal_phrases), width),
+        "abnormal_phrases": (len(vocabulary.abnormal_phrases), width),
+    }
+    if set(tensors) != set(expected):
+        raise _damaged(path, f"{TEXT_NAME} holds {sorted(tensors)}, expected {sorted(expected)}")
+    for name, shape in expected.items():
+        tensor = tensors[name]
+        if tensor.shape != shape or tensor.dtype != np.float32:
+            raise _damaged(path, f"{TEXT_NAME}, {name} is {tensor.dtype}{list(tensor.shape)}, expected float32{list(shape)}")
+        length_error = float(np.abs(np.linalg.norm(tensor, axis=1) - 1).max())
+        if not math.isfinite(length_error) or length_error > 1e-3:
+            raise _damaged(path, f"{TEXT_NAME}, {name} is not of unit length")
+    return TextEmbeddings(**tensors)
