@@ -1,0 +1,94 @@
+"""A checkpoint: STPrompt's trained weights and everything needed to use them, in one safetensors file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from stprompt_edge.bundle import ClipSection, MethodSection
+from stprompt_edge.errors import CheckFailed, UsageError
+from stprompt_edge.files import write_bytes_atomic
+from stprompt_edge.model.clip import Clip
+from stprompt_edge.model.stprompt import STPrompt
+from stprompt_edge.vocabulary import Vocabulary, vocabulary_from_dict, vocabulary_to_dict
+
+_METADATA_KEY = "stprompt-edge"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """What a checkpoint file holds."""
+
+    clip: ClipSection
+    method: MethodSection
+    vocabulary: Vocabulary
+    training: dict[str, Any]
+    weights: dict[str, torch.Tensor]
+
+    def build(self, clip: Clip) -> STPrompt:
+        """The model with these weights.
+
+        Raises:
+            CheckFailed: if `clip` is not the encoder that the weights were trained on.
+        """
+        given = (clip.name, clip.pretrained, clip.seed if clip.pretrained == "none" else None)
+        trained = (self.clip.model, self.clip.pretrained, self.clip.seed if self.clip.pretrained == "none" else None)
+        if given != trained:
+            raise CheckFailed(
+                f"the checkpoint was trained on CLIP {trained[0]} with weights '{trained[1]}', got {given[0]} '{given[1]}'",
+                remedy=f"pass --clip {trained[0]} --pretrained {trained[1]}",
+            )
+        model = STPrompt(clip, self.vocabulary.class_names, self.method.sigma)
+        try:
+            model.load_state_dict(self.weights)
+        except RuntimeError as exc:
+            raise CheckFailed(
+                f"the checkpoint's weights do not fit its description: {str(exc).splitlines()[-1].strip()}",
+                remedy="train again, or pass the checkpoint that training wrote",
+            ) from exc
+        return model.eval().requires_grad_(False)
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint whole or not at all. Raises as `files.disk_errors`."""
+    description = {
+        "clip": checkpoint.clip.model_dump(),
+        "method": checkpoint.method.model_dump(),
+        "vocabulary": vocabulary_to_dict(checkpoint.vocabulary),
+        "training": checkpoint.training,
+    }
+    weights = {name: tensor.contiguous() for name, tensor in checkpoint.weights.items()}
+    write_bytes_atomic(path, save(weights, metadata={_METADATA_KEY: json.dumps(description)}))
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises:
+        UsageError: if there is no such file, or it is not one of ours.
+    """
+    if not path.is_file():
+        raise UsageError(f"no checkpoint at {path}", remedy="give the file that training wrote (best.safetensors)")
+    try:
+        with safe_open(path, framework="pt") as file:
+            description = json.loads((file.metadata() or {})[_METADATA_KEY])
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
+        return Checkpoint(
+            clip=ClipSection(**description["clip"]),
+            method=MethodSection(**description["method"]),
+            vocabulary=vocabulary_from_dict(description["vocabulary"], where=f"{path}, vocabulary"),
+            training=description["training"],
+            weights=weights,
+        )
+    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError, ValidationError) as exc:
+        raise UsageError(
+            f"{path} is not a checkpoint of stprompt-edge ({type(exc).__name__}: {str(exc).splitlines()[0]})",
+            remedy="give the file that training wrote (best.safetensors)",
+        ) from exc

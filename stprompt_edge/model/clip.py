@@ -1,0 +1,142 @@
+"""Loading CLIP through open_clip: a pretrained tag, a weights file, or seeded random weights."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stprompt_edge.errors import EnvironmentFailure, UsageError, nearest
+from stprompt_edge.preprocess import CLIP_MEAN_RGB, CLIP_STD_RGB, Preprocessing
+
+NO_WEIGHTS = "none"  # --pretrained none
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """A frozen CLIP model with its tokenizer and image statistics."""
+
+    name: str
+    pretrained: str
+    seed: int
+    model: nn.Module  # open_clip's, in eval mode, float32, on the CPU, no gradients
+    tokenize: Callable[[list[str]], Tensor]  # N texts -> [N, context] int64
+    preprocessing: Preprocessing
+
+    @property
+    def patch_size(self) -> int:
+        """Pixels on one side of a patch."""
+        return int(self.model.visual.patch_size[0])  # type: ignore[union-attr,index]
+
+    @property
+    def tau(self) -> float:
+        """The softmax temperature CLIP was trained with: 1 / exp(logit_scale)."""
+        return float(torch.exp(-self.model.logit_scale).reshape(-1)[0])  # type: ignore[operator,arg-type]
+
+
+def load_clip(name: str, pretrained: str, seed: int = 0) -> Clip:
+    """Build a CLIP model and load its weights.
+
+    Args:
+        name: open_clip's model name, for example ViT-B-16-quickgelu; ours is stprompt-demo-16.
+        pretrained: an open_clip tag such as `openai` (fetched and cached by open_clip), the path of a weights
+            file, or `none` for random weights that depend on `seed` only.
+        seed: of the random weights.
+
+    Raises:
+        UsageError: unknown model or tag, or a file that does not fit the model.
+        EnvironmentFailure: open_clip is not installed, or the weights cannot be fetched.
+    """
+    open_clip = _import_open_clip()
+    if name not in open_clip.list_models():
+        raise UsageError(f"unknown CLIP model '{name}'", remedy=nearest(name, _plain_vits(open_clip)))
+    weights = _resolve_weights(open_clip, name, pretrained)
+    with torch.random.fork_rng(devices=[]), _quiet_root_logger():
+        torch.manual_seed(seed)
+        model = _create(open_clip, name, weights)
+    model.eval().requires_grad_(False)
+    mean = getattr(model.visual, "image_mean", None) or CLIP_MEAN_RGB
+    std = getattr(model.visual, "image_std", None) or CLIP_STD_RGB
+    return Clip(
+        name=name,
+        pretrained=Path(pretrained).name if weights and Path(weights).is_file() else pretrained,
+        seed=seed,
+        model=model,
+        tokenize=open_clip.get_tokenizer(name),
+        preprocessing=Preprocessing(size=int(model.visual.image_size[0]), mean_rgb=tuple(mean), std_rgb=tuple(std)),
+    )
+
+
+@torch.inference_mode()
+def embed_texts(clip: Clip, texts: Iterable[str]) -> Tensor:
+    """Unit-length text embeddings: N texts -> [N, D] float32."""
+    embeddings = clip.model.encode_text(clip.tokenize(list(texts)))  # type: ignore[operator]
+    return torch.nn.functional.normalize(embeddings.float(), dim=-1)
+
+
+def _import_open_clip() -> Any:
+    try:
+        import open_clip
+    except ImportError as exc:
+        raise EnvironmentFailure(
+            f"open_clip cannot be imported ({exc})", remedy='pip install "stprompt-edge[export]"'
+        ) from exc
+    configs = resources.files("stprompt_edge.model") / "configs"
+    open_clip.add_model_config(Path(str(configs)))
+    return open_clip
+
+
+def _plain_vits(open_clip: Any) -> list[str]:
+    return [name for name in open_clip.list_models() if name.startswith("ViT-") and "-16" in name] + ["stprompt-demo-16"]
+
+
+def _resolve_weights(open_clip: Any, name: str, pretrained: str) -> str | None:
+    if pretrained == NO_WEIGHTS:
+        return None
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if pretrained in tags or Path(pretrained).is_file():
+        return pretrained
+    raise UsageError(
+        f"no pretrained weights '{pretrained}' for {name}: neither a file nor a tag of open_clip",
+        remedy=f"give a weights file, '{NO_WEIGHTS}', or a tag; {nearest(pretrained, tags)}",
+    )
+
+
+def _create(open_clip: Any, name: str, weights: str | None) -> Any:
+    try:
+        return open_clip.create_model(name, pretrained=weights, load_weights=weights is not None)
+    except OSError as exc:  # huggingface_hub and urllib raise subclasses of it when the network says no
+        raise EnvironmentFailure(
+            f"CLIP weights '{weights}' for {name} cannot be fetched ({type(exc).__name__}: {_first_line(exc)})",
+            remedy="fetch them on a connected machine and pass the file: --pretrained PATH",
+        ) from exc
+    except Exception as exc:
+        if weights is None or not Path(weights).is_file():
+            raise
+        raise UsageError(  # torch.load and load_state_dict raise many kinds on a foreign file
+            f"{weights} does not hold weights of {name} ({type(exc).__name__}: {_first_line(exc)})",
+            remedy="pass the matching --clip name, or another file",
+        ) from exc
+
+
+def _first_line(exc: BaseException) -> str:
+    return str(exc).strip().partition("\n")[0][:200]
+
+
+@contextmanager
+def _quiet_root_logger() -> Iterator[None]:
+    """open_clip warns through the root logger when weights are random, which here is on purpose."""
+    logger = logging.getLogger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

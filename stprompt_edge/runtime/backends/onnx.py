@@ -1,0 +1,166 @@
+"""ONNX Runtime, on a CPU or through its CUDA provider."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import Self  # in `typing` from Python 3.11 on
+
+from stprompt_edge.bundle import ENCODER_NAMES, HEADS_NAME, Bundle
+from stprompt_edge.errors import CheckFailed, EnvironmentFailure
+from stprompt_edge.runtime.backends.base import Encoded, HeadsOutput
+
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+PREFERRED_PRECISIONS = {CPU: ("cpu8", "fp32", "fp16"), CUDA: ("fp16", "fp32")}  # fastest first
+
+
+class OnnxBackend:
+    """A bundle on one execution provider.
+
+    Args:
+        bundle: checked by `load_bundle`.
+        provider: ONNX Runtime's name of the provider.
+        precision: of the encoder; None for the fastest one on this provider that the bundle holds.
+        threads: of one inference; None for ONNX Runtime's choice, one for each core.
+
+    Raises:
+        EnvironmentFailure: ONNX Runtime or the provider is missing.
+        UsageError: the bundle does not hold the precision.
+        CheckFailed: a graph cannot be loaded, or its inputs and outputs are not the bundle's.
+    """
+
+    def __init__(
+        self, bundle: Bundle, *, provider: str = CPU, precision: str | None = None, threads: int | None = None
+    ) -> None:
+        precision = precision or pick_precision(bundle, provider)
+        file = ENCODER_NAMES[precision]
+        width, size = bundle.manifest.clip.embedding_width, bundle.geometry.image_size
+        self._encoder: Any = open_session(bundle.file(file), provider, threads)
+        check_tensors(
+            bundle.path / file,
+            self._encoder,
+            inputs={"image": [None, 3, size, size], "fine": [None, None], "coarse": [None, None]},
+            outputs={"frame": [None, width], "fine_embeddings": [None, None, width], "coarse_embeddings": [None, None, width]},
+        )
+        self._heads: Any = None
+        if HEADS_NAME in bundle.manifest.files:
+            self._heads = open_session(bundle.file(HEADS_NAME), provider, threads)
+            check_tensors(
+                bundle.path / HEADS_NAME,
+                self._heads,
+                inputs={"context": [None, width], "clip": [None, width]},
+                outputs={"anomaly_logit": [None], "similarity": [None, len(bundle.vocabulary.class_names)]},
+            )
+        self.precision = precision
+        self.description = f"ONNX Runtime {provider.removesuffix('ExecutionProvider')}, {file}"
+
+    def encode(self, image: NDArray[np.float32], fine: NDArray[np.int64], coarse: NDArray[np.int64]) -> Encoded:
+        """See `Backend.encode`."""
+        frame, fine_embeddings, coarse_embeddings = self._encoder.run(
+            ["frame", "fine_embeddings", "coarse_embeddings"], {"image": image, "fine": fine, "coarse": coarse}
+        )
+        return Encoded(frame=frame, fine=fine_embeddings, coarse=coarse_embeddings)
+
+    def heads(self, context: NDArray[np.float32], clip: NDArray[np.float32]) -> HeadsOutput:
+        """See `Backend.heads`."""
+        anomaly_logit, similarity = self._heads.run(["anomaly_logit", "similarity"], {"context": context, "clip": clip})
+        return HeadsOutput(anomaly_logit=anomaly_logit, similarity=similarity)
+
+    def close(self) -> None:
+        """Free the sessions."""
+        self._encoder = self._heads = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def import_onnxruntime() -> Any:
+    """ONNX Runtime, or one line that says how to install it.
+
+    Raises:
+        EnvironmentFailure: if it is missing.
+    """
+    try:
+        import onnxruntime
+    except ImportError as exc:
+        raise EnvironmentFailure(
+            f"ONNX Runtime cannot be imported ({exc})",
+            remedy='pip install "stprompt-edge[cpu]", or "stprompt-edge[gpu]" for an NVIDIA GPU',
+        ) from exc
+    return onnxruntime
+
+
+def pick_precision(bundle: Bundle, provider: str) -> str:
+    """The fastest precision on this provider that the bundle holds."""
+    preferred = PREFERRED_PRECISIONS[provider]
+    held = [precision for precision in preferred if precision in bundle.precisions]
+    return held[0] if held else preferred[0]
+
+
+def open_session(path: Path, provider: str, threads: int | None) -> Any:
+    """Load a graph on exactly this provider.
+
+    Raises:
+        EnvironmentFailure: if ONNX Runtime or the provider is missing.
+        CheckFailed: if ONNX Runtime refuses the graph.
+    """
+    onnxruntime = import_onnxruntime()
+    if provider not in onnxruntime.get_available_providers():
+        raise EnvironmentFailure(
+            f"ONNX Runtime has no {provider} here, only {', '.join(onnxruntime.get_available_providers())}",
+            remedy='see `stprompt-edge doctor`; for an NVIDIA GPU: pip install "stprompt-edge[gpu]"',
+        )
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what matters comes back as an exception
+    options.intra_op_num_threads = threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
+    except Exception as exc:  # ONNX Runtime raises a class of its own for each status, all direct children of Exception
+        raise CheckFailed(
+            f"{path} cannot be loaded by ONNX Runtime {onnxruntime.__version__}: {str(exc).splitlines()[0][:300]}",
+            remedy="export the bundle again, or upgrade onnxruntime",
+        ) from exc
+    if session.get_providers()[0] != provider:
+        raise EnvironmentFailure(
+            f"ONNX Runtime lists {provider} but cannot start it, and fell back to {session.get_providers()[0]}",
+            remedy="see `stprompt-edge doctor` for what is missing",
+        )
+    return session
+
+
+def check_tensors(
+    path: Path, session: Any, *, inputs: dict[str, list[int | None]], outputs: dict[str, list[int | None]]
+) -> None:
+    """Compare a graph's inputs and outputs with what the bundle promises; None is any size.
+
+    Raises:
+        CheckFailed: names the tensor, its shape and the expected one.
+    """
+    for kind, expected, found in [
+        ("input", inputs, session.get_inputs()),
+        ("output", outputs, session.get_outputs()),
+    ]:
+        shapes = {tensor.name: tensor.shape for tensor in found}
+        if set(shapes) != set(expected):
+            raise CheckFailed(
+                f"{path}: {kind}s are {sorted(shapes)}, expected {sorted(expected)}", remedy="export the bundle again"
+            )
+        for name, shape in expected.items():
+            fits = len(shape) == len(shapes[name]) and all(
+                want is None or want == got for want, got in zip(shape, shapes[name], strict=True)
+            )
+            if not fits:
+                raise CheckFailed(
+                    f"{path}: {kind} {name} has shape {shapes[name]}, expected {['any' if s is None else s for s in shape]}",
+                    remedy="export the bundle again",
+                )
