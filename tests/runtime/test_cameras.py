@@ -1,0 +1,169 @@
+"""`cameras.toml`, and what a text on the command line means."""
+
+import json
+import string
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from stprompt_edge.errors import SourceError, UsageError
+from stprompt_edge.runtime.cameras import masked_url
+from stprompt_edge.runtime.sources import CameraConfig, load_camera, resolve_source
+
+FULL = '[cameras.door]\nsource = "rtsp://host/1"\nstride = 8\nthreshold = 0.5\n[cameras.yard]\nsource = "yard.mp4"\n'
+
+
+@pytest.fixture
+def toml(tmp_path):
+    def write(text: str | bytes) -> Path:
+        path = tmp_path / "cameras.toml"
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+        return path
+
+    return write
+
+
+def test_a_camera_table_becomes_a_config(toml):
+    assert load_camera("door", toml(FULL)) == CameraConfig(source="rtsp://host/1", stride=8, threshold=0.5)
+    assert load_camera("yard", toml(FULL)) == CameraConfig(source="yard.mp4")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no camera 'door'\n  fix: known: none"),
+        ('[cameras.doors]\nsource = "a"', r"no camera 'door'\n  fix: did you mean 'doors'\?"),
+        ("[cameras]\ndoor = 3", r"cameras.door is not a table\n  fix: write it as \[cameras.door\]"),
+        ("cameras = 3", "'cameras' is not a table"),
+        ('[camera.door]\nsource = "a"', r"unknown key 'camera'\n  fix: did you mean 'cameras'\?"),
+        (
+            '[cameras.door]\nsource = "a"\nstrid = 3',
+            r"unknown key 'strid' in \[cameras.door\]\n  fix: did you mean 'stride'",
+        ),
+        ("[cameras.door]", r"\[cameras.door\]: source must be a text, got None"),
+        ("[cameras.door]\nsource = 0", r"\[cameras.door\]: source must be a text, got 0"),
+        ('[cameras.door]\nsource = ""', r"\[cameras.door\]: source must be a text, got ''"),
+        ('[cameras.door]\nsource = "a"\nstride = 0', "stride must be a whole number from 1, got 0"),
+        ('[cameras.door]\nsource = "a"\nstride = 1.5', "stride must be a whole number from 1, got 1.5"),
+        ('[cameras.door]\nsource = "a"\nstride = true', "stride must be a whole number from 1, got True"),
+        ('[cameras.door]\nsource = "a"\nthreshold = "high"', "threshold must be from 0 to 1, got 'high'"),
+        ('[cameras.door]\nsource = "a"\nthreshold = 1.01', "threshold must be from 0 to 1, got 1.01"),
+        ('[cameras.door]\nsource = "a"\nthreshold = nan', "threshold must be from 0 to 1, got nan"),
+        ('[cameras.door]\nsource = "a"\nthreshold = true', "threshold must be from 0 to 1, got True"),
+        ("[cameras.door]\nsource = rtsp", r"not valid TOML: .*line 2"),
+        (b"\xff\xfe", "cannot read .*cameras.toml"),
+        ("a = " + "[" * 5000, "not valid TOML"),
+    ],
+)
+def test_a_wrong_cameras_file_is_a_usage_error_with_the_place(toml, text, message):
+    with pytest.raises(UsageError, match=message):
+        load_camera("door", toml(text))
+
+
+def test_a_missing_cameras_file_is_a_usage_error(tmp_path):
+    with pytest.raises(UsageError, match=r"cannot read .*cameras\.toml"):
+        load_camera("door", tmp_path / "cameras.toml")
+
+
+TOML_VALUES = st.one_of(
+    st.booleans().map(lambda value: "true" if value else "false"),
+    st.integers(-(2**63), 2**63).map(str),
+    st.floats(allow_nan=True).map(lambda value: repr(value)),
+    st.text(string.printable).map(json.dumps),
+    st.just("[]"),
+    st.just("{ a = 1 }"),
+    st.just("1979-05-27"),
+)
+KEYS = st.one_of(
+    st.sampled_from(["source", "stride", "threshold"]), st.text(string.ascii_letters, min_size=1, max_size=9)
+)
+
+
+def is_config_or_usage_error(path) -> bool:
+    try:
+        return isinstance(load_camera("door", path), CameraConfig)
+    except UsageError as exc:
+        return str(path) in exc.what
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(table=st.dictionaries(KEYS, TOML_VALUES, max_size=5))
+def test_a_random_table_is_a_config_or_a_usage_error(toml, table):
+    path = toml("[cameras.door]\n" + "\n".join(f"{key} = {value}" for key, value in table.items()))
+    assert is_config_or_usage_error(path)
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(data=st.one_of(st.binary(max_size=60), st.text(string.printable, max_size=60).map(str.encode)))
+def test_random_bytes_are_a_usage_error(toml, data):
+    with pytest.raises(UsageError):
+        load_camera("door", toml(data))
+
+
+@pytest.mark.parametrize(
+    ("text", "source"),
+    [
+        ("rtsp://host/1", "rtsp://host/1"),
+        ("https://host/a.mp4", "https://host/a.mp4"),
+        ("udp://239.0.0.1:1234", "udp://239.0.0.1:1234"),
+        ("srt://host:9", "srt://host:9"),
+        ("file:///nowhere.mp4", "file:///nowhere.mp4"),
+        ("/dev/video7", "/dev/video7"),
+        ("camera0", "/dev/video0"),
+        ("camera12", "/dev/video12"),
+    ],
+)
+def test_resolving_without_a_cameras_file(tmp_path, text, source):
+    assert resolve_source(text, tmp_path / "cameras.toml") == CameraConfig(source=source)
+
+
+def test_a_camera_table_wins_over_the_device_of_that_number_and_a_path_over_both(toml, tmp_path, monkeypatch):
+    path = toml('[cameras.camera0]\nsource = "rtsp://host/1"\nstride = 2\n')
+    assert resolve_source("camera0", path) == CameraConfig(source="rtsp://host/1", stride=2)
+    assert resolve_source("camera1", path) == CameraConfig(source="/dev/video1")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "camera0").mkdir()
+    assert resolve_source("camera0", path) == CameraConfig(source="camera0")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no such file or camera: ''\n  fix: give a video file.*door, yard"),
+        ("dor", r"no such file or camera: 'dor'\n  fix: did you mean 'door'\?"),
+        ("clip1.mp4", r"no such file or camera: 'clip1.mp4'\n  fix: did you mean 'clip.mp4'\?"),
+        ("sub/fight.avi", r"did you mean 'sub/fights.avi'\?"),
+        ("nowhere/fight.avi", "give a video file, a folder of images, a URL"),
+        ("camera", "no such file or camera: 'camera'"),
+        ("camera-1", "no such file or camera: 'camera-1'"),
+        ("a\0b", "no such file or camera"),
+        ("x" * 5000, "no such file or camera"),
+        (
+            "rstp://user:secret@host/1",
+            r"cannot open 'rstp://user:\*\*\*@host/1': unknown protocol\n  fix: did you mean 'rtsp'",
+        ),
+    ],
+)
+def test_an_unknown_source_names_the_nearest_one(toml, tmp_path, monkeypatch, text, message):
+    path = toml(FULL)
+    (tmp_path / "clip.mp4").touch()
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "fights.avi").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SourceError, match=message):
+        resolve_source(text, path)
+
+
+@pytest.mark.parametrize(
+    ("url", "masked"),
+    [
+        ("a.mp4", "a.mp4"),
+        ("rtsp://host:554/1", "rtsp://host:554/1"),
+        ("rtsp://user@host/1", "rtsp://user@host/1"),
+        ("rtsp://user:p@ss@host/1", "rtsp://user:***@host/1"),
+    ],
+)
+def test_a_password_never_leaves_the_url(url, masked):
+    assert masked_url(url) == masked
