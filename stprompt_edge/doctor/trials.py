@@ -1,0 +1,107 @@
+"""What is tried in a process of its own, since native libraries may hang or crash.
+
+Run as `python -m stprompt_edge.doctor.trials` with one of:
+
+    import MODULE...     imports each; prints {module: reason or ""}
+    providers            prints the execution providers that ONNX Runtime lists
+    provider NAME        computes a known answer with that provider alone
+    pycuda               initialises the driver; prints its version and devices
+
+Prints one line of JSON and exits with 0, or fails with the reason as the last line of standard error.
+"""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+CPU_PROVIDER = "CPUExecutionProvider"
+
+# y = x @ [[1, 0], [0, 1], [2, -1]] + [10, 20] for x [1, 3] float32, as ONNX (opset 13, IR version 7, which old
+# runtimes read). In the code rather than a file: it is 151 bytes and cannot go missing;
+# tests/test_doctor.py rebuilds it with onnx.helper.
+PROBE_ONNX = base64.b64decode(
+    "CAc6jAEKEQoBeAoBdxIBbSIGTWF0TXVsCg4KAW0KAWISAXkiA0FkZBIFcHJvYmUqIwgDCAIQAUIBd0oYAACAPwAAAAAAAAAAAACA"
+    "PwAAAEAAAIC/KhEIAhABQgFiSggAACBBAACgQVoTCgF4Eg4KDAgBEggKAggBCgIIA2ITCgF5Eg4KDAgBEggKAggBCgIIAkIECgAQ"
+    "DQ=="
+)
+PROBE_INPUT = ((1.0, 2.0, 3.0),)
+PROBE_OUTPUT = ((17.0, 19.0),)  # small integers: exact in TF32 and fp16 too
+
+
+def try_imports(modules: Sequence[str]) -> dict[str, str]:
+    """Import each module; the reason of those that fail, empty for those that work."""
+    reasons = {}
+    for module in modules:
+        try:
+            importlib.import_module(module)
+            reasons[module] = ""
+        except Exception as exc:  # a broken native package raises anything: the reason is the result
+            reasons[module] = f"{type(exc).__name__}: {exc}"
+    return reasons
+
+
+def try_provider(name: str) -> dict[str, Any]:
+    """Compute the probe with one execution provider and nothing to fall back on.
+
+    Raises:
+        RuntimeError: another provider ran it, or the numbers are wrong.
+        Exception: whatever ONNX Runtime raises when the provider cannot be created.
+    """
+    import numpy as np
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    if name != CPU_PROVIDER:
+        # Without this a provider that takes no node, or fails to load, hides behind the CPU's right answer.
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    session = onnxruntime.InferenceSession(PROBE_ONNX, options, providers=[name], enable_fallback=0)
+    ran = session.get_providers()[0]
+    if ran != name:
+        raise RuntimeError(f"asked for {name}, ONNX Runtime took {ran}")
+    output = session.run(None, {"x": np.asarray(PROBE_INPUT, np.float32)})[0]
+    if not np.allclose(output, PROBE_OUTPUT, atol=1e-3):
+        raise RuntimeError(f"wrong numbers: got {output.tolist()}, expected {PROBE_OUTPUT}")
+    return {"version": onnxruntime.__version__}
+
+
+def list_providers() -> list[str]:
+    """The execution providers that ONNX Runtime lists, best first by its own order."""
+    import onnxruntime
+
+    return list(onnxruntime.get_available_providers())
+
+
+def try_pycuda() -> dict[str, Any]:
+    """Initialise the CUDA driver through PyCUDA: driver version and device names."""
+    import pycuda.driver as cuda
+
+    cuda.init()
+    devices = [cuda.Device(i).name() for i in range(cuda.Device.count())]
+    return {"driver": cuda.get_driver_version(), "devices": devices}
+
+
+def _main(arguments: Sequence[str]) -> int:
+    what, *rest = arguments
+    if what == "import":
+        result: Any = try_imports(rest)
+    elif what == "providers":
+        result = list_providers()
+    elif what == "provider":
+        result = try_provider(rest[0])
+    else:
+        result = try_pycuda()
+    print(json.dumps(result), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(_main(sys.argv[1:]))
+    except Exception as exc:  # the parent wants the reason, not a traceback
+        print(f"{type(exc).__name__}: {exc}".replace("\n", " "), file=sys.stderr)
+        sys.exit(1)
