@@ -21,9 +21,9 @@ from typing import Any
 
 CPU_PROVIDER = "CPUExecutionProvider"
 
-# y = x @ [[1, 0], [0, 1], [2, -1]] + [10, 20] for x [1, 3] float32, as ONNX (opset 13, IR version 7, which old
-# runtimes read). In the code rather than a file: it is 151 bytes and cannot go missing;
-# tests/test_doctor.py rebuilds it with onnx.helper.
+# y = x @ [[1, 0], [0, 1], [2, -1]] + [10, 20] for x [1, 3] float32. Made with onnx.helper: a MatMul and an Add node, w and
+# b initializers, opset 13 and IR version 7, which old runtimes read. In the code rather than a file: it is 151 bytes and
+# cannot go missing. tests/test_doctor.py opens it with onnx and checks its numbers.
 PROBE_ONNX = base64.b64decode(
     "CAc6jAEKEQoBeAoBdxIBbSIGTWF0TXVsCg4KAW0KAWISAXkiA0FkZBIFcHJvYmUqIwgDCAIQAUIBd0oYAACAPwAAAAAAAAAAAACA"
     "PwAAAEAAAIC/KhEIAhABQgFiSggAACBBAACgQVoTCgF4Eg4KDAgBEggKAggBCgIIA2ITCgF5Eg4KDAgBEggKAggBCgIIAkIECgAQ"
