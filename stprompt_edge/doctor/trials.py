@@ -21,8 +21,8 @@ from typing import Any
 
 CPU_PROVIDER = "CPUExecutionProvider"
 
-# y = x @ [[1, 0], [0, 1], [2, -1]] + [10, 20] for x [1, 3] float32. Made with onnx.helper: a MatMul and an Add node, w and
-# b initializers, opset 13 and IR version 7, which old runtimes read. In the code rather than a file: it is 151 bytes and
+# y = x @ [[1, 0], [0, 1], [2, -1]] + [10, 20] for x [1, 3] float32. Made with onnx.helper: a MatMul and an Add node, w
+# and b initializers, opset 13 and IR version 7, which old runtimes read. In the code rather than a file: its 151 bytes
 # cannot go missing. tests/test_doctor.py opens it with onnx and checks its numbers.
 PROBE_ONNX = base64.b64decode(
     "CAc6jAEKEQoBeAoBdxIBbSIGTWF0TXVsCg4KAW0KAWISAXkiA0FkZBIFcHJvYmUqIwgDCAIQAUIBd0oYAACAPwAAAAAAAAAAAACA"
