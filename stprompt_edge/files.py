@@ -1,0 +1,157 @@
+"""Files that are either whole or not there: write to `NAME.partial`, fsync, rename.
+
+The one place where the operating system's refusals (disk full, no permission) become our errors.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from stprompt_edge.errors import EnvironmentFailure, UsageError
+
+PARTIAL_SUFFIX = ".partial"
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_REFUSED = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT, errno.ENAMETOOLONG,
+}  # fmt: skip
+
+
+@contextlib.contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Translates what the operating system says while `path` is written.
+
+    Raises:
+        EnvironmentFailure: disk or quota full, or the file is larger than the file system or limit allows.
+        UsageError: the place cannot be written: permission, read-only, a file where a folder should be, no such folder.
+        OSError: anything else, untouched.
+    """
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno in _DISK_FULL:
+            raise EnvironmentFailure(
+                f"disk full while writing {path} ({os.strerror(exc.errno)})",
+                remedy="free some space or choose another output folder, then run again; no half-written file was left",
+            ) from exc
+        if exc.errno in _REFUSED:
+            raise UsageError(
+                f"cannot write {path}: {os.strerror(exc.errno)}", remedy="choose an output place that you can write to"
+            ) from exc
+        raise
+
+
+class PartialFile:
+    """A file on its way: written at `.path`, seen at `.target` only after `publish`.
+
+    Two writers of the same target at the same time are not supported.
+
+    Args:
+        target: the final path; its folder must exist.
+    """
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        self.path = target.with_name(target.name + PARTIAL_SUFFIX)
+
+    def sync(self) -> None:
+        """Puts the bytes on the disk. Raises as `disk_errors`."""
+        with disk_errors(self.target):
+            _fsync(self.path, os.O_RDWR)
+
+    def publish(self) -> None:
+        """Renames to the target, replacing what was there. Raises as `disk_errors`."""
+        with disk_errors(self.target):
+            os.replace(self.path, self.target)
+
+    def discard(self) -> None:
+        """Removes the partial file; the target stays as it was. Harmless when there is none, and never raises."""
+        with contextlib.suppress(OSError):
+            self.path.unlink(missing_ok=True)
+
+
+class PartialText(PartialFile):
+    """A UTF-8 text file that grows on the disk write by write, so that its content never waits in memory.
+
+    Raises as `disk_errors`.
+    """
+
+    def __init__(self, target: Path) -> None:
+        super().__init__(target)
+        with disk_errors(target):
+            self._file = open(self.path, "w", encoding="utf-8", newline="")  # noqa: SIM115  closed by close or discard
+
+    def write(self, text: str) -> None:
+        """Appends and hands over to the operating system. Raises as `disk_errors`."""
+        with disk_errors(self.target):
+            self._file.write(text)
+            self._file.flush()
+
+    def close(self) -> None:
+        """No more text follows. Raises as `disk_errors`."""
+        with disk_errors(self.target):
+            self._file.close()
+
+    def discard(self) -> None:
+        """Closes and removes the partial file; never raises."""
+        with contextlib.suppress(OSError):  # what could not be written before cannot be flushed now either
+            self._file.close()
+        super().discard()
+
+
+def publish_all(partials: Sequence[PartialFile]) -> None:
+    """Publishes files that belong together: all are on the disk before the first is renamed.
+
+    Raises as `disk_errors`; then the caller discards what is left.
+    """
+    for partial in partials:
+        partial.sync()
+    for partial in partials:
+        partial.publish()
+    for folder in {partial.target.parent for partial in partials}:
+        sync_folder(folder)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes renames inside `folder` survive a power cut, where the file system can (some network ones cannot)."""
+    with contextlib.suppress(OSError):
+        _fsync(folder, os.O_RDONLY)
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path`; a clean exit renames it to `path`, an exception removes it.
+
+    Raises:
+        EnvironmentFailure, UsageError: as `disk_errors`, also for what the body raises.
+    """
+    partial = PartialFile(path)
+    try:
+        with disk_errors(path):
+            yield partial.path
+        publish_all([partial])
+    except BaseException:
+        partial.discard()
+        raise
+
+
+def write_bytes_atomic(path: Path, content: bytes) -> None:
+    """Writes `content` so that `path` holds the old or the new bytes, never a part. Raises as `disk_errors`."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text_atomic(path: Path, text: str) -> None:
+    """Writes `text` as UTF-8, line ends as given. Raises as `disk_errors`."""
+    write_bytes_atomic(path, text.encode("utf-8"))
+
+
+def _fsync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

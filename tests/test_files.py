@@ -1,0 +1,143 @@
+"""Files are whole or not there, and what the operating system refuses becomes one of our errors."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stprompt_edge import files
+from stprompt_edge.errors import EnvironmentFailure, UsageError
+from stprompt_edge.files import (
+    PartialFile,
+    PartialText,
+    atomic_path,
+    disk_errors,
+    publish_all,
+    write_bytes_atomic,
+    write_text_atomic,
+)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_text_is_written_as_given(tmp_path: Path) -> None:
+    write_text_atomic(tmp_path / "a.txt", "é\r\n\n")
+    assert (tmp_path / "a.txt").read_bytes() == "é\r\n\n".encode()
+    assert names(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("content", [b"", b"x", bytes(range(256)) * 999])
+def test_bytes_replace_the_old_ones(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    write_bytes_atomic(path, content)
+    assert path.read_bytes() == content
+    assert names(tmp_path) == ["a.bin"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_exception_keeps_the_old_file_and_removes_the_partial(tmp_path: Path, error: type[BaseException]) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(error, match="stop"), atomic_path(path) as temporary:  # noqa: PT012  the block is the test
+        temporary.write_text("half")
+        assert names(tmp_path) == ["a.txt", "a.txt.partial"]
+        raise error("stop")
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_full_disk(tmp_path: Path, number: int) -> None:
+    path = tmp_path / "model.onnx"
+    with pytest.raises(EnvironmentFailure, match=r"disk full while writing .*model\.onnx"), atomic_path(path):
+        raise OSError(number, os.strerror(number))
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENOENT])
+def test_a_place_that_cannot_be_written(number: int) -> None:
+    with pytest.raises(UsageError, match=r"cannot write /nowhere/a: "), disk_errors(Path("/nowhere/a")):
+        raise OSError(number, os.strerror(number))
+
+
+def test_other_errors_pass_untouched() -> None:
+    with pytest.raises(OSError, match="Input/output error"), disk_errors(Path("a")):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="No such file or directory"):
+        write_text_atomic(tmp_path / "none" / "a.txt", "x")
+
+
+def test_a_folder_in_the_place_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").mkdir()
+    with pytest.raises(UsageError, match="Is a directory"):
+        write_text_atomic(tmp_path / "a.txt", "x")
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_partial_text_is_on_the_disk_write_by_write(tmp_path: Path) -> None:
+    partial = PartialText(tmp_path / "a.csv")
+    partial.write("1\n")
+    assert partial.path.read_text() == "1\n"
+    partial.write("2\n")
+    partial.close()
+    publish_all([partial])
+    assert (tmp_path / "a.csv").read_text() == "1\n2\n"
+    assert names(tmp_path) == ["a.csv"]
+
+
+def test_discard_is_harmless_at_any_time(tmp_path: Path) -> None:
+    PartialFile(tmp_path / "never").discard()
+    partial = PartialText(tmp_path / "a")
+    partial.write("x")
+    partial.discard()
+    partial.discard()
+    assert names(tmp_path) == []
+
+
+def test_nothing_is_renamed_before_everything_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = PartialText(tmp_path / "a"), PartialText(tmp_path / "b")
+    for partial in (first, second):
+        partial.write("new")
+        partial.close()
+    (tmp_path / "a").write_text("old")
+    sync = files._fsync
+
+    def full_at_the_second(path: Path, flags: int) -> None:
+        if path.name == "b.partial":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(path, flags)
+
+    monkeypatch.setattr(files, "_fsync", full_at_the_second)
+    with pytest.raises(EnvironmentFailure, match="disk full while writing .*/b "):
+        publish_all([first, second])
+    assert (tmp_path / "a").read_text() == "old"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs RLIMIT_FSIZE")
+def test_a_real_limit_of_the_operating_system(tmp_path: Path) -> None:
+    code = (
+        "import resource, sys; from pathlib import Path; from stprompt_edge.files import PartialText\n"
+        "from stprompt_edge.errors import EnvironmentFailure\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "part = PartialText(Path(sys.argv[1]))\n"
+        "try:\n  part.write('x' * 5000)\n"
+        "except EnvironmentFailure as exc:\n  print(exc.what)\n"
+        "part.discard()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, str(tmp_path / "a.txt")], capture_output=True, text=True, check=True
+    )
+    assert "disk full while writing" in done.stdout
+    assert done.stderr == ""
+    assert names(tmp_path) == []
