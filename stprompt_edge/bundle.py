@@ -1,6 +1,6 @@
 """THE CONTRACT between export and the edge: a folder with a manifest, graphs, text embeddings and their sha256.
 
-`write_bundle` makes the folder whole or not at all; `load_bundle` refuses it unless everything fits. Nothing in a
+`staged_folder` makes it whole or not at all; `load_bundle` refuses it unless everything fits. Nothing in a
 bundle is pickled. See the design's section 4 for the files.
 """
 
@@ -10,7 +10,8 @@ import hashlib
 import json
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
@@ -212,7 +213,10 @@ def load_bundle(path: Path | str) -> Bundle:
         _check_file(path, name, entry)
     _check_complete(path, manifest)
     geometry = _manifest_geometry(path, manifest)
-    vocabulary = vocabulary_from_dict(manifest.vocabulary, where=f"{path / MANIFEST_NAME}, vocabulary")
+    try:
+        vocabulary = vocabulary_from_dict(manifest.vocabulary, where=f"{MANIFEST_NAME}, vocabulary")
+    except UsageError as exc:
+        raise _damaged(path, exc.what) from exc
     return Bundle(
         path=path,
         manifest=manifest,
@@ -223,19 +227,15 @@ def load_bundle(path: Path | str) -> Bundle:
     )
 
 
-def write_bundle(path: Path, manifest: Manifest, files: Mapping[str, Path]) -> Bundle:
-    """Move finished files into a bundle folder, all or nothing.
+@contextmanager
+def staged_folder(path: Path) -> Iterator[Path]:
+    """A bundle folder in the making: yields a temporary folder beside `path` that takes its place on a clean exit.
 
     Args:
         path: the folder to make; an older bundle there is replaced, anything else is refused.
-        manifest: everything but `files`, which is filled in here.
-        files: name in the bundle -> finished file, on the same file system; each one is moved.
-
-    Returns:
-        The bundle, loaded and checked again.
 
     Raises:
-        UsageError: if `path` exists and is not a bundle.
+        UsageError: if `path` exists and is not a bundle, or cannot be written.
         EnvironmentFailure: if the disk is full.
     """
     check_replaceable(path)
@@ -244,16 +244,26 @@ def write_bundle(path: Path, manifest: Manifest, files: Mapping[str, Path]) -> B
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         try:
-            for name, source in files.items():
-                shutil.move(source, partial / name)
-            entries = {name: describe_file(partial / name) for name in sorted(files)}
-            manifest = manifest.model_copy(update={"files": entries})
-            (partial / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
-            load_bundle(partial)
+            yield partial
             _swap_folder(partial, path)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-    return load_bundle(path)
+
+
+def seal_bundle(folder: Path, manifest: Manifest) -> Bundle:
+    """Write the manifest for the files that `folder` holds now, and load the bundle that this makes.
+
+    Args:
+        folder: from `staged_folder`, with every file but the manifest.
+        manifest: everything but `files`, which is filled in here.
+
+    Raises:
+        CheckFailed: if the files and the manifest do not fit each other.
+    """
+    names = sorted(file.name for file in folder.iterdir() if file.name != MANIFEST_NAME)
+    manifest = manifest.model_copy(update={"files": {name: describe_file(folder / name) for name in names}})
+    (folder / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return load_bundle(folder)
 
 
 def check_replaceable(path: Path) -> None:

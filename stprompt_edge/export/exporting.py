@@ -1,0 +1,224 @@
+"""CLIP, a vocabulary and perhaps a checkpoint -> a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import torch
+from safetensors.numpy import save
+from torch import Tensor
+
+from stprompt_edge import __version__
+from stprompt_edge.bundle import (
+    ENCODER_NAMES,
+    HEADS_NAME,
+    SCHEMA_VERSION,
+    TEXT_NAME,
+    AlarmSection,
+    Bundle,
+    ClipSection,
+    GeometrySection,
+    GridSection,
+    LocalizationSection,
+    Manifest,
+    MethodSection,
+    PreprocessingSection,
+    TextEmbeddings,
+    check_replaceable,
+    load_bundle,
+    seal_bundle,
+    staged_folder,
+)
+from stprompt_edge.errors import UsageError, nearest
+from stprompt_edge.export.graphs import export_encoder, export_heads
+from stprompt_edge.export.half import to_half
+from stprompt_edge.export.parity import (
+    check_against_torch,
+    check_parity,
+    compare,
+    read_parity_frames,
+    trace,
+)
+from stprompt_edge.export.quantize import quantize_dynamic_int8
+from stprompt_edge.geometry import Geometry
+from stprompt_edge.model.checkpoint import Checkpoint
+from stprompt_edge.model.clip import Clip, embed_texts
+from stprompt_edge.model.encoder import PackedEncoder
+from stprompt_edge.model.stprompt import STPrompt
+from stprompt_edge.vocabulary import Vocabulary, vocabulary_to_dict
+
+PRECISIONS = ("fp32", "fp16", "cpu8")
+PARITY_FRAMES = 8
+Progress = Callable[[str, float], None]  # what is being done, and the fraction of the whole that is done
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportSettings:
+    """What to write, and what to check it with.
+
+    Raises:
+        UsageError: for an unknown precision or none.
+    """
+
+    precisions: tuple[str, ...] = PRECISIONS
+    parity_video: Path
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        for precision in self.precisions:
+            if precision not in PRECISIONS:
+                raise UsageError(f"unknown precision '{precision}'", remedy=nearest(precision, PRECISIONS))
+        if not self.precisions:
+            raise UsageError("no precision given", remedy=f"pass --precision {','.join(PRECISIONS)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """All that a bundle is made of.
+
+    Args:
+        clip: frozen encoder.
+        vocabulary: class names and phrases.
+        method: how embeddings become a score.
+        trained: STPrompt's weights; None for zero-shot.
+        training: data and metrics, as the checkpoint tells.
+        alarm: default thresholds.
+    """
+
+    clip: Clip
+    vocabulary: Vocabulary
+    method: MethodSection
+    trained: STPrompt | None = None
+    training: dict[str, object] | None = None
+    alarm: AlarmSection = AlarmSection()
+
+    @classmethod
+    def zero_shot(cls, clip: Clip, vocabulary: Vocabulary, stride: int) -> Model:
+        """No trained weights at all."""
+        return cls(clip=clip, vocabulary=vocabulary, method=MethodSection(name="zero-shot", stride=stride))
+
+    @classmethod
+    def from_checkpoint(cls, clip: Clip, checkpoint: Checkpoint) -> Model:
+        """Trained weights on the encoder that they were trained on."""
+        return cls(
+            clip=clip,
+            vocabulary=checkpoint.vocabulary,
+            method=checkpoint.method,
+            trained=checkpoint.build(clip),
+            training=checkpoint.training,
+        )
+
+
+def export_bundle(model: Model, out: Path, settings: ExportSettings, progress: Progress = lambda what, done: None) -> Bundle:
+    """Write a bundle whole or not at all, after the parity gate.
+
+    Args:
+        model: what to export.
+        out: the folder to make; an older bundle there is replaced.
+        settings: precisions and parity footage.
+        progress: told what is being done.
+
+    Raises:
+        CheckFailed: a graph does not agree with torch or with fp32.
+        UsageError: `out` is something else than a bundle, or the encoder cannot be packed.
+        SourceError: the parity video cannot be read.
+        EnvironmentFailure: disk full.
+    """
+    check_replaceable(out)
+    frames = read_parity_frames(settings.parity_video, PARITY_FRAMES)
+    geometry = Geometry(image_size=model.clip.preprocessing.size, patch_size=model.clip.patch_size)
+    encoder = PackedEncoder(model.clip.model.visual, geometry).eval()  # type: ignore[arg-type]
+    with staged_folder(out) as folder:
+        progress("embedding the text prompts", 0.02)
+        text = embed_vocabulary(model)
+        (folder / TEXT_NAME).write_bytes(save(text.as_dict()))
+        if model.trained is not None:
+            onnx.save(export_heads(model.trained.heads, torch.from_numpy(text.label_prompts)), folder / HEADS_NAME)
+        _write_encoders(encoder, settings.precisions, folder, progress)
+        manifest = describe(model, geometry)
+        bundle = seal_bundle(folder, manifest)
+        progress("comparing fp32 with torch", 0.6)
+        check_against_torch(bundle, encoder, frames)
+        parity = _gate(bundle, frames, settings, progress)
+        if "fp32" not in settings.precisions:
+            (folder / ENCODER_NAMES["fp32"]).unlink()
+        seal_bundle(folder, manifest.model_copy(update={"parity": parity}))
+        progress("moving the bundle into place", 0.98)
+    return load_bundle(out)
+
+
+def embed_vocabulary(model: Model) -> TextEmbeddings:
+    """Label prompts (learned, or the class names as they are) and phrases through CLIP's text encoder."""
+    vocabulary = model.vocabulary
+    if model.trained is not None:
+        with torch.inference_mode():
+            label_prompts: Tensor = model.trained.prompts()
+    else:
+        label_prompts = embed_texts(model.clip, vocabulary.class_names)
+    return TextEmbeddings(
+        label_prompts=label_prompts.numpy(),
+        normal_phrases=embed_texts(model.clip, vocabulary.normal_phrases).numpy(),
+        abnormal_phrases=embed_texts(model.clip, vocabulary.abnormal_phrases).numpy(),
+    )
+
+
+def describe(model: Model, geometry: Geometry) -> Manifest:
+    """The manifest but for parity figures and files."""
+    clip, spec = model.clip, model.clip.preprocessing
+    return Manifest(
+        schema_version=SCHEMA_VERSION,
+        created_by=f"stprompt-edge {__version__}",
+        clip=ClipSection(
+            model=clip.name,
+            pretrained=clip.pretrained,
+            seed=clip.seed,
+            embedding_width=int(clip.model.visual.proj.shape[1]),  # type: ignore[union-attr,index,arg-type]
+        ),
+        preprocessing=PreprocessingSection(size=spec.size, mean_rgb=spec.mean_rgb, std_rgb=spec.std_rgb),
+        geometry=GeometrySection(
+            image_size=geometry.image_size,
+            patch_size=geometry.patch_size,
+            fine=GridSection(size=geometry.fine.size, stride=geometry.fine.stride),
+            coarse=GridSection(size=geometry.coarse.size, stride=geometry.coarse.stride),
+        ),
+        method=model.method,
+        localization=LocalizationSection(tau=clip.tau),
+        alarm=model.alarm,
+        vocabulary=vocabulary_to_dict(model.vocabulary),
+        training=dict(model.training) if model.training else None,
+    )
+
+
+def _write_encoders(encoder: PackedEncoder, precisions: Sequence[str], folder: Path, progress: Progress) -> None:
+    """fp32 always, since the others are made of it and compared with it."""
+    progress("tracing the encoder", 0.05)
+    fp32 = export_encoder(encoder)
+    onnx.save(fp32, folder / ENCODER_NAMES["fp32"])
+    if "fp16" in precisions:
+        progress("writing fp16", 0.35)
+        onnx.save(to_half(fp32), folder / ENCODER_NAMES["fp16"])
+    if "cpu8" in precisions:
+        progress("quantizing cpu8", 0.42)
+        quantize_dynamic_int8(fp32, folder / ENCODER_NAMES["cpu8"])
+
+
+def _gate(bundle: Bundle, frames: Sequence, settings: ExportSettings, progress: Progress) -> dict:
+    """Parity figures by precision, or CheckFailed."""
+    candidates = [precision for precision in settings.precisions if precision != "fp32"]
+    done, total = 0, len(frames) * (1 + len(candidates))
+    what = "fp32"
+
+    def each() -> None:
+        nonlocal done
+        done += 1
+        progress(f"parity gate: {what}", 0.65 + 0.3 * done / total)
+
+    reference = trace(bundle, "fp32", frames, each)
+    parity = {}
+    for what in candidates:  # noqa: B007  read by `each`
+        figures = compare(trace(bundle, what, frames, each), reference, settings.parity_video.name)
+        parity[what] = check_parity(what, figures, force=settings.force)
+    return parity

@@ -1,0 +1,117 @@
+"""torch -> fp32 ONNX: the wrappers that own the forward pass to trace, with the names of its inputs and outputs.
+
+Suffixes: B batch, K fine windows, L coarse windows, N rows, D width of the embedding.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import onnx
+import torch
+from torch import Tensor, nn
+from torch.export import Dim
+
+from stprompt_edge.geometry import Geometry
+from stprompt_edge.model.encoder import PackedEncoder
+from stprompt_edge.model.stprompt import Heads, Logits
+
+OPSET = 18  # first one whose reductions and splits TensorRT 10.3 and ONNX Runtime 1.18 both read without conversion
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Names of a graph's inputs and outputs; `dynamic` names the axes of each input that may have any size."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    dynamic: dict[str, dict[int, str]]
+
+
+ENCODER = Signature(
+    inputs=("image", "fine", "coarse"),
+    outputs=("frame", "fine_embeddings", "coarse_embeddings"),
+    dynamic={"image": {0: "B"}, "fine": {0: "B", 1: "K"}, "coarse": {0: "B", 1: "L"}},
+)
+HEADS = Signature(
+    inputs=("context", "clip"),
+    outputs=("anomaly_logit", "similarity"),
+    dynamic={"context": {0: "N"}, "clip": {0: "N"}},
+)
+
+
+class HeadsGraph(nn.Module):
+    """`Heads` with the label prompts as constants.
+
+    Args:
+        heads: trained.
+        label_prompts: [1+C, D].
+    """
+
+    label_prompts: Tensor
+
+    def __init__(self, heads: Heads, label_prompts: Tensor) -> None:
+        super().__init__()
+        self.heads = heads
+        self.register_buffer("label_prompts", label_prompts)
+
+    def forward(self, context: Tensor, clip: Tensor) -> Logits:
+        """Rows of A (x_clip + x_as) [N, D] and x_clip [N, D] -> logits [N] and similarity [N, 1+C]."""
+        return self.heads(context, clip, self.label_prompts)
+
+
+def export_encoder(encoder: PackedEncoder) -> onnx.ModelProto:
+    """The `encoder` graph: B, K and L are dynamic, K = 0 and L = 0 included."""
+    size = encoder.geometry.image_size
+    fine, coarse = window_examples(encoder.geometry)
+    return _export(encoder, (torch.zeros(2, 3, size, size), fine, coarse), ENCODER)
+
+
+def export_heads(heads: Heads, label_prompts: Tensor) -> onnx.ModelProto:
+    """The `heads` graph: N is dynamic."""
+    width = label_prompts.shape[1]
+    return _export(HeadsGraph(heads, label_prompts), (torch.zeros(3, width), torch.zeros(3, width)), HEADS)
+
+
+def window_examples(geometry: Geometry) -> tuple[Tensor, Tensor]:
+    """Window indices to trace with, two frames with different windows: fine [2, 5] and coarse [2, 3]."""
+    fine = torch.stack([torch.arange(5), torch.arange(5) + 7]) % geometry.fine_count
+    coarse = torch.stack([torch.arange(3), torch.arange(3) + 4]) % geometry.coarse_count
+    return fine, coarse
+
+
+def _export(module: nn.Module, examples: tuple[Tensor, ...], signature: Signature) -> onnx.ModelProto:
+    axes = {name: Dim(name) for shape in signature.dynamic.values() for name in shape.values()}
+    shapes = {name: {axis: axes[n] for axis, n in shape.items()} for name, shape in signature.dynamic.items()}
+    with _quiet_exporter(), torch.no_grad():
+        program: Any = torch.onnx.export(
+            module.eval(),
+            examples,
+            dynamo=True,
+            input_names=signature.inputs,
+            output_names=signature.outputs,
+            dynamic_shapes=shapes,
+            opset_version=OPSET,
+            external_data=False,
+            verbose=False,
+        )
+    model = program.model_proto
+    for node in model.graph.node:  # traces of our own source files would end up in every bundle
+        del node.metadata_props[:]
+        node.doc_string = ""
+    onnx.checker.check_model(model)
+    return model
+
+
+@contextlib.contextmanager
+def _quiet_exporter() -> Any:
+    """The exporter prints its steps and warns of axis names that two inputs share, as ours do on purpose."""
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield

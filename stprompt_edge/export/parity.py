@@ -1,0 +1,133 @@
+"""The parity gate: a precision is shipped only if its embeddings and scores on real frames are those of fp32."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from stprompt_edge.bundle import Bundle, ParityFigures
+from stprompt_edge.errors import CheckFailed, UsageError
+from stprompt_edge.model.encoder import PackedEncoder
+from stprompt_edge.preprocess import Preprocessor
+from stprompt_edge.runtime.backends.base import Encoded
+from stprompt_edge.runtime.backends.onnx import OnnxBackend
+from stprompt_edge.runtime.detector import Detector
+from stprompt_edge.runtime.records import CameraFrame
+from stprompt_edge.runtime.sources import open_source
+
+MIN_COSINE = 0.999  # design, section 5
+MAX_SCORE_DIFFERENCE = 0.01
+MAX_TORCH_DIFFERENCE = 1e-4  # of fp32 ONNX from torch, largest absolute difference of an embedding
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """What one precision says of the parity frames."""
+
+    embeddings: NDArray[np.float32]  # [frames * 66, D]: frame, fine and coarse embeddings
+    scores: NDArray[np.float32]  # [frames]
+
+
+def read_parity_frames(source: Path, count: int) -> list[CameraFrame]:
+    """`count` frames spread evenly over a video.
+
+    Raises:
+        SourceError: if it cannot be read.
+        UsageError: if all of its frames are equal, which would prove nothing.
+    """
+    with open_source(str(source)) as opened:
+        total = opened.info.frame_count or 0
+        step = max(total // count, 1)
+        frames = [frame for frame in opened.frames(lambda index: index % step == 0)][:count]
+    if len({frame.image_bgr.tobytes() for frame in frames}) < min(2, count):
+        raise UsageError(
+            f"the parity video {source} has no two different frames", remedy="pass ordinary footage: --parity-video"
+        )
+    return frames
+
+
+def trace(bundle: Bundle, precision: str, frames: Sequence[CameraFrame], each: Callable[[], None]) -> Trace:
+    """Run the whole detector over the frames with one precision, all windows encoded; `each` is called once a frame."""
+    embeddings: list[NDArray[np.float32]] = []
+    with OnnxBackend(bundle, precision=precision) as backend:
+        encode = backend.encode
+
+        def recording_encode(
+            image: NDArray[np.float32], fine: NDArray[np.int64], coarse: NDArray[np.int64]
+        ) -> Encoded:
+            encoded = encode(image, fine, coarse)
+            embeddings.extend([encoded.frame, encoded.fine[0], encoded.coarse[0]])
+            each()
+            return encoded
+
+        backend.encode = recording_encode  # type: ignore[method-assign]
+        detector = Detector(bundle, backend, localize="always")
+        found = [detected for frame in frames for detected in detector.push(frame)] + detector.flush()
+    return Trace(
+        embeddings=np.concatenate(embeddings),
+        scores=np.array([detected.detection.score for detected in found], np.float32),
+    )
+
+
+def compare(candidate: Trace, reference: Trace, source: str) -> ParityFigures:
+    """Smallest cosine of the embeddings and largest difference of the scores."""
+    a, b = candidate.embeddings.astype(np.float64), reference.embeddings.astype(np.float64)
+    cosines = (a * b).sum(axis=1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
+    difference = float(np.abs(candidate.scores - reference.scores).max())
+    return ParityFigures(
+        min_cosine=round(float(np.nan_to_num(cosines, nan=-1.0).min()), 7),
+        max_score_difference=round(difference, 7),
+        frames=len(reference.scores),
+        source=source,
+    )
+
+
+def check_parity(precision: str, figures: ParityFigures, *, force: bool) -> ParityFigures:
+    """Pass the figures on, or refuse.
+
+    Raises:
+        CheckFailed: if a limit is missed, unless `force`.
+    """
+    missed = not (figures.min_cosine >= MIN_COSINE and figures.max_score_difference <= MAX_SCORE_DIFFERENCE)
+    if missed and not force:
+        raise CheckFailed(
+            f"{precision} missed parity with fp32 on {figures.frames} frames of {figures.source}: smallest cosine "
+            f"{figures.min_cosine:.5f} (limit {MIN_COSINE}), largest score difference "
+            f"{figures.max_score_difference:.4f} (limit {MAX_SCORE_DIFFERENCE})",
+            remedy=f"export without it (--precision), or keep it all the same with --force; nothing was written",
+        )
+    return figures.model_copy(update={"accepted_by_force": missed})
+
+
+def check_against_torch(bundle: Bundle, encoder: PackedEncoder, frames: Sequence[CameraFrame]) -> float:
+    """Compare the fp32 graph with torch on real frames, at batch sizes 1 and 2, with and without windows.
+
+    Returns:
+        The largest absolute difference of any embedding.
+
+    Raises:
+        CheckFailed: if it is over 1e-4.
+    """
+    preprocess = Preprocessor(bundle.preprocessing)
+    images = np.stack([preprocess(frame.image_bgr).image for frame in frames[:2]])
+    fine = np.stack([np.random.default_rng(0).permutation(bundle.geometry.fine_count)[:12] for _ in images])
+    coarse = np.zeros((len(images), 1), np.int64)
+    worst = 0.0
+    with OnnxBackend(bundle, precision="fp32") as backend:
+        for inputs in [(images, fine, coarse), (images[:1], fine[:1], coarse[:1, :0])]:
+            encoded = backend.encode(*inputs)
+            with torch.inference_mode():
+                expected = encoder(*(torch.from_numpy(array) for array in inputs))
+            for got, want in zip((encoded.frame, encoded.fine, encoded.coarse), expected, strict=True):
+                worst = max(worst, float(np.abs(got - want.numpy()).max(initial=0.0)))
+    if not worst <= MAX_TORCH_DIFFERENCE:
+        raise CheckFailed(
+            f"the exported fp32 encoder differs from torch by {worst:.2g} (limit {MAX_TORCH_DIFFERENCE})",
+            remedy="report it with the versions that `stprompt-edge doctor` prints; nothing was written",
+        )
+    return worst
