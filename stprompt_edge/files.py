@@ -85,10 +85,14 @@ class PartialText(PartialFile):
             self._file = open(self.path, "w", encoding="utf-8", newline="")  # noqa: SIM115  closed by close or discard
 
     def write(self, text: str) -> None:
-        """Appends and hands over to the operating system. Raises as `disk_errors`."""
+        """Appends and hands over to the operating system; a failed write discards the file. Raises as `disk_errors`."""
         with disk_errors(self.target):
-            self._file.write(text)
-            self._file.flush()
+            try:
+                self._file.write(text)
+                self._file.flush()
+            except OSError:
+                self.discard()  # here, because a subclass may write while it is being made and have no owner yet
+                raise
 
     def close(self) -> None:
         """No more text follows. Raises as `disk_errors`."""

@@ -119,7 +119,7 @@ def test_nothing_is_renamed_before_everything_is_on_the_disk(tmp_path: Path, mon
         sync(path, flags)
 
     monkeypatch.setattr(files, "_fsync", full_at_the_second)
-    with pytest.raises(EnvironmentFailure, match="disk full while writing .*/b "):
+    with pytest.raises(EnvironmentFailure, match=r"disk full while writing .*/b "):
         publish_all([first, second])
     assert (tmp_path / "a").read_text() == "old"
 

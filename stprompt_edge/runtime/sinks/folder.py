@@ -1,0 +1,133 @@
+"""The output folder of `stprompt-edge run`: five files that appear together, whole, at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stprompt_edge.errors import UsageError
+from stprompt_edge.files import PartialFile, PartialText, disk_errors, publish_all
+from stprompt_edge.runtime.records import CameraFrame, Detection, Event, RunFacts, RunSummary
+from stprompt_edge.runtime.sinks.events import EventsFile
+from stprompt_edge.runtime.sinks.report import Report
+from stprompt_edge.runtime.sinks.scores import ScoresFile
+from stprompt_edge.runtime.sinks.summary import summary_text
+from stprompt_edge.runtime.sinks.video import AnnotatedVideo
+
+
+class OutputFolder:
+    """Writes scores.csv, events.json, annotated.mp4, report.html and summary.json.
+
+    Use as a context manager. Until `finish` everything is in `*.partial` files; leaving without `finish` removes
+    them and keeps the files of an earlier run. Memory stays bounded however long the run is.
+
+    Args:
+        path: the folder; made, with its parents, on entering.
+        facts: heads every file. The password of a camera address is not written.
+        save_video: write annotated.mp4 too; then every camera frame must be given to `frame`.
+
+    Raises:
+        UsageError: the folder cannot be made or written, or is a file.
+        EnvironmentFailure: disk full, here and in every method.
+    """
+
+    def __init__(self, path: Path, facts: RunFacts, *, save_video: bool) -> None:
+        self._path = path
+        self._facts = facts
+        self._save_video = save_video
+        self._report = Report(facts)
+        self._parts: list[PartialFile] = []
+        self._made_folder = False
+
+    def __enter__(self) -> OutputFolder:
+        if self._path.exists() and not self._path.is_dir():
+            raise UsageError(
+                f"the output folder {self._path} is a file", remedy="name a folder, or a path that is free"
+            )
+        self._made_folder = not self._path.exists()
+        try:
+            with disk_errors(self._path):
+                self._path.mkdir(parents=True, exist_ok=True)
+            self._scores = ScoresFile(self._path / "scores.csv", self._facts)
+            self._parts.append(self._scores)
+            self._events = EventsFile(self._path / "events.json", self._facts)
+            self._parts.append(self._events)
+            self._video = AnnotatedVideo(self._path / "annotated.mp4", self._facts)
+            self._parts.append(self._video)
+        except BaseException:
+            self._discard()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._discard()
+
+    def frame(self, frame: CameraFrame) -> None:
+        """Takes every camera frame, in order; call only with `save_video`."""
+        assert self._save_video, "frames are only taken with save_video"
+        self._video.add_frame(frame)
+
+    def detection(self, detection: Detection, image_bgr: NDArray[np.uint8]) -> None:
+        """Takes each sampled frame's result, in order; it may come later than the frames after it.
+
+        Args:
+            detection: its numbers must be finite.
+            image_bgr: [H, W, 3] BGR uint8, the sampled frame; copied if it is kept.
+        """
+        assert math.isfinite(detection.score), detection
+        assert np.isfinite(detection.class_probabilities).all(), detection
+        self._scores.add(detection)
+        self._report.add_detection(detection, image_bgr)
+        if self._save_video:
+            self._video.add_detection(detection)
+
+    def event(self, event: Event) -> None:
+        """Takes an event when its alarm goes off, after the detections it spans."""
+        self._events.add(event)
+        self._report.add_event(event)
+
+    def finish(self, summary: RunSummary) -> tuple[Path, ...]:
+        """Completes the files, also of an interrupted run, and makes them visible together.
+
+        Returns:
+            The paths written: five, or four without video (or without a single frame for it).
+        """
+        self._scores.close()
+        self._events.close()
+        self._video.close()
+        summary = dataclasses.replace(summary, warnings=(*summary.warnings, *self._video_warnings()))
+        parts = [part for part in self._parts if part is not self._video or self._video.started]
+        names = (*(part.target.name for part in parts), "report.html", "summary.json")
+        for name, text in (
+            ("report.html", self._report.html(summary)),
+            ("summary.json", summary_text(self._facts, summary, names)),
+        ):
+            part = PartialText(self._path / name)
+            self._parts.append(part)
+            parts.append(part)
+            part.write(text)
+            part.close()
+        publish_all(parts)
+        self._made_folder = False
+        return tuple(part.target for part in parts)
+
+    def _video_warnings(self) -> list[str]:
+        warnings = list(self._video.warnings)
+        if not self._video.started and self._video.target.exists():
+            warnings.append("annotated.mp4 in this folder is of an earlier run: this run wrote no video")
+        return warnings
+
+    def _discard(self) -> None:
+        for part in self._parts:
+            part.discard()
+        if self._made_folder:
+            with contextlib.suppress(OSError):  # not empty: someone else put a file there
+                self._path.rmdir()

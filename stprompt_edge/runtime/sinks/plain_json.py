@@ -1,0 +1,48 @@
+"""Our records as JSON that every parser accepts."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+from typing import Any
+
+import numpy as np
+
+_PASSWORD_IN_URL = re.compile(r"(://[^/:@\s]*):[^/\s]*@")
+
+
+def to_plain(value: Any) -> Any:
+    """Records, tuples and numpy values as dict, list, int, float, str, bool or None; NaN and infinity as None.
+
+    Raises:
+        TypeError: a value of another type.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_plain(item) for item in value]
+    if isinstance(value, (np.ndarray, np.generic)):
+        return to_plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    raise TypeError(f"no JSON form for {type(value).__name__}: records hold numbers, text, lists and records only")
+
+
+def json_text(value: Any, *, indent: int | None = None) -> str:
+    """`to_plain` as text. Raises TypeError as `to_plain`."""
+    return json.dumps(to_plain(value), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def without_password(name: str) -> str:
+    """Hides the password of a camera address, because the output files are passed around.
+
+    >>> without_password("rtsp://admin:s3cret@10.0.0.5/main"), without_password("clip.mp4")
+    ('rtsp://admin:***@10.0.0.5/main', 'clip.mp4')
+    """
+    return _PASSWORD_IN_URL.sub(r"\1:***@", name)

@@ -1,0 +1,93 @@
+"""Pictures for the report: the peak of each event, or of the whole run, in bounded memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from stprompt_edge.runtime.drawing import draw_boxes, overlay_heat
+from stprompt_edge.runtime.records import Detection, Event
+
+LONG_SIDE = 640  # pixels; two stand side by side in the report
+_JPEG_QUALITY = 82
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """One sampled frame as the report shows it."""
+
+    detection: Detection
+    plain_jpeg: bytes
+    marked_jpeg: bytes | None  # with heat and boxes; None when the frame was not localized
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Candidate:
+    detection: Detection
+    image_bgr: NDArray[np.uint8]  # [h, w, 3], long side at most LONG_SIDE; our own copy
+    scale: float  # pixels of image_bgr per camera pixel
+
+
+class PeakKeeper:
+    """Holds three small pictures at most: the peak of the run, of the current alarm and of the alarm before.
+
+    The alarm before is kept so that its event may be told before or after the sampled frame that ended it.
+    """
+
+    def __init__(self) -> None:
+        self._best: _Candidate | None = None
+        self._alarm: _Candidate | None = None
+        self._alarm_before: _Candidate | None = None
+
+    def add(self, detection: Detection, image_bgr: NDArray[np.uint8]) -> None:
+        """Takes the next sampled frame, [H, W, 3] BGR uint8; the picture is copied only if it is a new peak."""
+        candidate: _Candidate | None = None
+        if self._best is None or detection.score > self._best.detection.score:
+            self._best = candidate = _candidate(detection, image_bgr)
+        if not detection.alarm:
+            if self._alarm is not None:
+                self._alarm, self._alarm_before = None, self._alarm
+        elif self._alarm is None or detection.score > self._alarm.detection.score:
+            self._alarm = candidate or _candidate(detection, image_bgr)
+
+    def of_event(self, event: Event) -> Snapshot | None:
+        """The peak of an event that has just ended; None when its pictures are gone."""
+        held = [c for c in (self._alarm, self._alarm_before, self._best) if c is not None]
+        for candidate in held:
+            if candidate.detection.frame_index == event.peak_frame:
+                return _snapshot(candidate)
+        inside = [c for c in held if event.start_frame <= c.detection.frame_index <= event.end_frame]
+        return _snapshot(max(inside, key=lambda c: c.detection.score)) if inside else None
+
+    def best(self) -> Snapshot | None:
+        """The highest score of the run; None before the first sampled frame."""
+        return _snapshot(self._best) if self._best is not None else None
+
+
+def _candidate(detection: Detection, image_bgr: NDArray[np.uint8]) -> _Candidate:
+    height, width = image_bgr.shape[:2]
+    scale = min(1.0, LONG_SIDE / max(height, width))
+    size = max(round(width * scale), 1), max(round(height * scale), 1)
+    image = cv2.resize(image_bgr, size, interpolation=cv2.INTER_AREA) if scale < 1.0 else image_bgr.copy()
+    return _Candidate(detection=detection, image_bgr=np.asarray(image, np.uint8), scale=scale)
+
+
+def _snapshot(candidate: _Candidate) -> Snapshot:
+    detection, marked = candidate.detection, None
+    if detection.localization is not None:
+        marked = overlay_heat(candidate.image_bgr, detection.localization.heat_map)
+        marked = draw_boxes(marked, detection.localization.boxes, detection.top_class, scale=candidate.scale)
+    return Snapshot(
+        detection=detection,
+        plain_jpeg=_jpeg(candidate.image_bgr),
+        marked_jpeg=_jpeg(marked) if marked is not None else None,
+    )
+
+
+def _jpeg(image_bgr: NDArray[np.uint8]) -> bytes:
+    done, data = cv2.imencode(".jpg", image_bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    assert done
+    return data.tobytes()
