@@ -135,7 +135,7 @@ def picture_size(width: int, height: int) -> tuple[int, int]:
     """Width and height in pixels at which a camera frame is drawn, so that it and its strip fit into LONG_SIDE.
 
     >>> picture_size(1920, 1080), picture_size(1080, 1920), picture_size(320, 240), picture_size(1, 1)
-    ((960, 540), (518, 920), (320, 240), (1, 1))
+    ((960, 540), (521, 926), (320, 240), (1, 1))
     """
     scale = min(1.0, LONG_SIDE / max(width, height))
     strip = strip_height(max(round(width * scale), 1))  # of a picture that may still be reduced a little: enough
