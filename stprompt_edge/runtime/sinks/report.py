@@ -243,7 +243,7 @@ def _card(snapshot: Snapshot, class_names: Sequence[str], listed: _Listed | None
     detection = snapshot.detection
     where = f"{clock(detection.seconds)}, frame {detection.frame_index:,}"
     if listed is None:
-        head, anchor = f"Highest-scored frame: {detection.score:.2f}", "peak"
+        head, anchor = "Highest-scored frame", "peak"
     else:
         event, anchor = listed.event, f"event-{listed.number}"
         when = f"{clock(event.start_seconds)} – {clock(event.end_seconds)}"

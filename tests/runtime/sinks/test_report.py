@@ -106,7 +106,8 @@ def test_no_events_shows_the_highest_frame() -> None:
         report.add_detection(detection(index, score), picture(index))
     page = Page(report.html(summary()))
     assert "No events" in page.text
-    assert "Highest-scored frame: 0.50" in page.text
+    assert "Highest-scored frame" in page.text
+    assert "at 0:00.4, frame 4" in page.text
     assert "not localized" in page.text
     assert sum(link.startswith("data:") for link in page.links) == 1
 
