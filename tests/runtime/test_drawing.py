@@ -116,7 +116,8 @@ def test_scores_outside_the_range_stay_inside_the_strip() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(-1.0, "0:00.0"), (0.0, "0:00.0"), (59.96, "1:00.0"), (3599.96, "1:00:00"), (90061.0, "25:01:01")]
+    ("seconds", "text"),
+    [(-1.0, "0:00.0"), (0.0, "0:00.0"), (59.96, "1:00.0"), (3599.96, "1:00:00"), (90061.0, "25:01:01")],
 )
 def test_clock(seconds: float, text: str) -> None:
     assert clock(seconds) == text

@@ -44,6 +44,7 @@ class OutputFolder:
         self._report = Report(facts)
         self._parts: list[PartialFile] = []
         self._made_folder = False
+        self.warnings: tuple[str, ...] = ()  # what the files add to the run's own; known after `finish`
 
     def __enter__(self) -> OutputFolder:
         if self._path.exists() and not self._path.is_dir():
@@ -103,7 +104,8 @@ class OutputFolder:
         self._scores.close()
         self._events.close()
         self._video.close()
-        summary = dataclasses.replace(summary, warnings=(*summary.warnings, *self._video_warnings()))
+        self.warnings = tuple(self._video_warnings())
+        summary = dataclasses.replace(summary, warnings=(*summary.warnings, *self.warnings))
         parts = [part for part in self._parts if part is not self._video or self._video.started]
         names = (*(part.target.name for part in parts), "report.html", "summary.json")
         for name, text in (

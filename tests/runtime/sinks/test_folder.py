@@ -53,7 +53,9 @@ def test_a_second_run_replaces_the_first(tmp_path: Path) -> None:
 
 def test_an_older_video_is_named_as_such(tmp_path: Path) -> None:
     run(tmp_path)
-    run(tmp_path, save_video=False)
+    with OutputFolder(tmp_path, facts(), save_video=False) as out:
+        out.finish(summary())
+    assert len(out.warnings) == 1
     kept = json.loads((tmp_path / "summary.json").read_text())
     assert kept["warnings"] == ["annotated.mp4 in this folder is of an earlier run: this run wrote no video"]
     assert "annotated.mp4" not in kept["files"]
