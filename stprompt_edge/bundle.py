@@ -207,7 +207,9 @@ def load_bundle(path: Path | str) -> Bundle:
     path = Path(path)
     if not (path / MANIFEST_NAME).is_file():
         found = "a folder without bundle.json" if path.is_dir() else "not a folder" if path.exists() else "missing"
-        raise UsageError(f"no bundle at {path}: it is {found}", remedy="make one with: stprompt-edge export --out BUNDLE")
+        raise UsageError(
+            f"no bundle at {path}: it is {found}", remedy="make one with: stprompt-edge export --out BUNDLE"
+        )
     manifest = _read_manifest(path)
     for name, entry in manifest.files.items():
         _check_file(path, name, entry)
@@ -359,7 +361,9 @@ def _manifest_geometry(path: Path, manifest: Manifest) -> Geometry:
     except ValueError as exc:
         raise _damaged(path, f"{MANIFEST_NAME}, geometry: {exc}") from exc
     if section.image_size != manifest.preprocessing.size:
-        raise _damaged(path, f"geometry is for {section.image_size} px, preprocessing for {manifest.preprocessing.size}")
+        raise _damaged(
+            path, f"geometry is for {section.image_size} px, preprocessing for {manifest.preprocessing.size}"
+        )
     if manifest.method.windows > geometry.fine_count:
         raise _damaged(path, f"method.windows is {manifest.method.windows} of {geometry.fine_count} fine windows")
     return geometry
@@ -381,7 +385,9 @@ def _read_text(path: Path, manifest: Manifest, vocabulary: Vocabulary) -> TextEm
     for name, shape in expected.items():
         tensor = tensors[name]
         if tensor.shape != shape or tensor.dtype != np.float32:
-            raise _damaged(path, f"{TEXT_NAME}, {name} is {tensor.dtype}{list(tensor.shape)}, expected float32{list(shape)}")
+            raise _damaged(
+                path, f"{TEXT_NAME}, {name} is {tensor.dtype}{list(tensor.shape)}, expected float32{list(shape)}"
+            )
         length_error = float(np.abs(np.linalg.norm(tensor, axis=1) - 1).max())
         if not math.isfinite(length_error) or length_error > 1e-3:
             raise _damaged(path, f"{TEXT_NAME}, {name} is not of unit length")

@@ -39,7 +39,11 @@ class Geometry:
     def __post_init__(self) -> None:
         for name, length in [
             ("image size", self.image_size),
-            *((f"{kind} window {part}", getattr(grid, part)) for kind, grid in self._grids() for part in ("size", "stride")),
+            *(
+                (f"{kind} window {part}", getattr(grid, part))
+                for kind, grid in self._grids()
+                for part in ("size", "stride")
+            ),
         ]:
             if self.patch_size < 1 or length < 1 or length % self.patch_size:
                 raise ValueError(f"{name} {length} is not a multiple of the encoder's patch size {self.patch_size}")

@@ -44,11 +44,11 @@ from stprompt_edge.export.parity import (
 )
 from stprompt_edge.export.quantize import quantize_dynamic_int8
 from stprompt_edge.geometry import Geometry
-from stprompt_edge.model.checkpoint import Checkpoint
-from stprompt_edge.model.clip import Clip, embed_texts
+from stprompt_edge.model.checkpoint import Checkpoint, load_checkpoint
+from stprompt_edge.model.clip import Clip, embed_texts, load_clip
 from stprompt_edge.model.encoder import PackedEncoder
 from stprompt_edge.model.stprompt import STPrompt
-from stprompt_edge.vocabulary import Vocabulary, vocabulary_to_dict
+from stprompt_edge.vocabulary import Vocabulary, load_vocabulary, vocabulary_to_dict
 
 PRECISIONS = ("fp32", "fp16", "cpu8")
 PARITY_FRAMES = 8
@@ -86,6 +86,7 @@ class Model:
         trained: STPrompt's weights; None for zero-shot.
         training: data and metrics, as the checkpoint tells.
         alarm: default thresholds.
+        localization: lambda and the heat threshold; its temperature is replaced by CLIP's own.
     """
 
     clip: Clip
@@ -94,6 +95,7 @@ class Model:
     trained: STPrompt | None = None
     training: dict[str, object] | None = None
     alarm: AlarmSection = AlarmSection()
+    localization: LocalizationSection = LocalizationSection()
 
     @classmethod
     def zero_shot(cls, clip: Clip, vocabulary: Vocabulary, stride: int) -> Model:
@@ -112,7 +114,9 @@ class Model:
         )
 
 
-def export_bundle(model: Model, out: Path, settings: ExportSettings, progress: Progress = lambda what, done: None) -> Bundle:
+def export_bundle(
+    model: Model, out: Path, settings: ExportSettings, progress: Progress = lambda what, done: None
+) -> Bundle:
     """Write a bundle whole or not at all, after the parity gate.
 
     Args:
@@ -185,7 +189,7 @@ def describe(model: Model, geometry: Geometry) -> Manifest:
             coarse=GridSection(size=geometry.coarse.size, stride=geometry.coarse.stride),
         ),
         method=model.method,
-        localization=LocalizationSection(tau=clip.tau),
+        localization=model.localization.model_copy(update={"tau": clip.tau}),
         alarm=model.alarm,
         vocabulary=vocabulary_to_dict(model.vocabulary),
         training=dict(model.training) if model.training else None,
@@ -222,3 +226,29 @@ def _gate(bundle: Bundle, frames: Sequence, settings: ExportSettings, progress: 
         figures = compare(trace(bundle, what, frames, each), reference, settings.parity_video.name)
         parity[what] = check_parity(what, figures, force=settings.force)
     return parity
+
+
+def export_from_names(
+    checkpoint: Path | None,
+    out: Path,
+    clip: str,
+    pretrained: str,
+    vocabulary: str,
+    *,
+    stride: int,
+    seed: int,
+    settings: ExportSettings,
+    progress: Progress = lambda what, done: None,
+) -> Bundle:
+    """`export_bundle` from what a user types: a checkpoint or a vocabulary, and the names of CLIP and its weights.
+
+    Raises:
+        As `export_bundle`, `load_clip`, `load_checkpoint` and `load_vocabulary`; all of these before CLIP is loaded.
+    """
+    check_replaceable(out)
+    trained = load_checkpoint(checkpoint) if checkpoint else None
+    words = trained.vocabulary if trained else load_vocabulary(vocabulary)
+    progress("loading CLIP", 0.0)
+    loaded = load_clip(clip, pretrained, seed)
+    model = Model.from_checkpoint(loaded, trained) if trained else Model.zero_shot(loaded, words, stride)
+    return export_bundle(model, out, settings, progress)

@@ -57,9 +57,7 @@ def trace(bundle: Bundle, precision: str, frames: Sequence[CameraFrame], each: C
     with OnnxBackend(bundle, precision=precision) as backend:
         encode = backend.encode
 
-        def recording_encode(
-            image: NDArray[np.float32], fine: NDArray[np.int64], coarse: NDArray[np.int64]
-        ) -> Encoded:
+        def recording_encode(image: NDArray[np.float32], fine: NDArray[np.int64], coarse: NDArray[np.int64]) -> Encoded:
             encoded = encode(image, fine, coarse)
             embeddings.extend([encoded.frame, encoded.fine[0], encoded.coarse[0]])
             each()

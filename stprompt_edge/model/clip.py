@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -94,7 +95,8 @@ def _import_open_clip() -> Any:
 
 
 def _plain_vits(open_clip: Any) -> list[str]:
-    return [name for name in open_clip.list_models() if name.startswith("ViT-") and "-16" in name] + ["stprompt-demo-16"]
+    plain = re.compile(r"(ViT-[A-Z]|stprompt-demo)-16(-quickgelu)?")  # patch 16 at 224 px, pooled by a class token
+    return [name for name in open_clip.list_models() if plain.fullmatch(name)]
 
 
 def _resolve_weights(open_clip: Any, name: str, pretrained: str) -> str | None:

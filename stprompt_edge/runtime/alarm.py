@@ -72,9 +72,7 @@ class EventBuilder:
             return self.finish()
         boxes = detection.localization.boxes if detection.localization else ()
         self._detections.append(
-            FrameBoxes(
-                frame_index=detection.frame_index, seconds=detection.seconds, score=detection.score, boxes=boxes
-            )
+            FrameBoxes(frame_index=detection.frame_index, seconds=detection.seconds, score=detection.score, boxes=boxes)
         )
         if self._peak is None or detection.score > self._peak.score:
             self._peak = detection

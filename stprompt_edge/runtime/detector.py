@@ -182,9 +182,7 @@ class Detector:
         with self.timer.measure("localize"):
             return self._localizer(step.fine, step.coarse, (width, height))
 
-    def _describe(
-        self, frame: CameraFrame, score: Score, alarm: bool, localization: Localization | None
-    ) -> Detection:
+    def _describe(self, frame: CameraFrame, score: Score, alarm: bool, localization: Localization | None) -> Detection:
         top = 1 + int(np.argmax(score.class_probabilities[1:]))
         return Detection(
             frame_index=frame.index,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import platform
 import threading
 import time
@@ -103,6 +104,7 @@ def run(
             failure = watch.follow(sampler, stop, settings.max_frames, save_video)
             summary = watch.summary(stop.is_set(), _warnings(source, sampler, bundle, failure))
             files = outputs.finish(summary)
+            summary = dataclasses.replace(summary, warnings=(*summary.warnings, *outputs.warnings))
     if failure:
         raise SourceError(f"{failure.what}; results so far are in {settings.out}", remedy=failure.remedy) from failure
     return RunResult(facts=facts, summary=summary, events=tuple(watch.latest_events), files=files)

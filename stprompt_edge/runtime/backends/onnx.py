@@ -45,7 +45,11 @@ class OnnxBackend:
             bundle.path / file,
             self._encoder,
             inputs={"image": [None, 3, size, size], "fine": [None, None], "coarse": [None, None]},
-            outputs={"frame": [None, width], "fine_embeddings": [None, None, width], "coarse_embeddings": [None, None, width]},
+            outputs={
+                "frame": [None, width],
+                "fine_embeddings": [None, None, width],
+                "coarse_embeddings": [None, None, width],
+            },
         )
         self._heads: Any = None
         if HEADS_NAME in bundle.manifest.files:

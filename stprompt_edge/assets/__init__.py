@@ -1,0 +1,10 @@
+"""What ships inside the package: the demo bundle and clip."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+_DEMO = Path(str(resources.files(__name__))) / "demo"
+DEMO_CLIP = _DEMO / "clip.mp4"
+DEMO_BUNDLE = _DEMO / "bundle"

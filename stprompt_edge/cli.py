@@ -1,0 +1,251 @@
+"""The command line: parse, call one library function, print. One thin function for each command."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import click
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from stprompt_edge import __version__
+from stprompt_edge.assets import DEMO_BUNDLE, DEMO_CLIP
+from stprompt_edge.errors import INTERRUPTED_EXIT_CODE, EnvironmentFailure, StpromptEdgeError, UsageError, nearest
+
+app = typer.Typer(
+    name="stprompt-edge",
+    help="Video anomaly detection and localization from video-level labels, from training to cameras at the edge.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console(stderr=True)  # progress and tables for people; stdout is for --json
+LOCALIZE = ("alarm", "always", "never")
+
+BundleOption = Annotated[Path, typer.Option("--bundle", "-b", help="Folder that `export` wrote.")]
+BackendOption = Annotated[str, typer.Option(help="auto or onnx.")]
+OutOption = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")]
+LocalizeOption = Annotated[str, typer.Option(help="Heat map and boxes: alarm, always or never.")]
+SaveVideoOption = Annotated[
+    Optional[bool], typer.Option("--save-video/--no-save-video", help="annotated.mp4; by default for files only.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the summary as JSON on stdout.")]
+
+
+@app.callback(invoke_without_command=False)
+def options(
+    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version and exit.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; may stand anywhere.")] = False,
+) -> None:
+    """Options that stand before the command; --debug is taken out by `main`."""
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[
+        Optional[Path], typer.Argument(help="What training wrote; none for a zero-shot bundle.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Bundle folder to make.")] = Path("bundle"),
+    clip: Annotated[str, typer.Option(help="open_clip model: a ViT with patch 16.")] = "ViT-B-16-quickgelu",
+    pretrained: Annotated[
+        str, typer.Option(help="open_clip tag, weights file, or `none` for random weights.")
+    ] = "openai",
+    vocabulary: Annotated[str, typer.Option(help="Shipped name or TOML file; a checkpoint has its own.")] = "ucf-crime",
+    precision: Annotated[str, typer.Option(help="Comma-separated: fp32, fp16, cpu8.")] = "fp32,fp16,cpu8",
+    parity_video: Annotated[Path, typer.Option(help="Footage for the parity gate.")] = DEMO_CLIP,
+    stride: Annotated[int, typer.Option(min=1, help="Camera frames per sampled frame of a zero-shot bundle.")] = 16,
+    seed: Annotated[int, typer.Option(help="Of random weights.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Keep a precision that misses parity.")] = False,
+) -> None:
+    """Export CLIP, a vocabulary and perhaps a checkpoint to a bundle."""
+    from stprompt_edge.console import bundle_report, live_steps
+    from stprompt_edge.export import ExportSettings, export_from_names
+
+    settings = ExportSettings(precisions=_names(precision), parity_video=parity_video, force=force)
+    with live_steps(console) as progress:
+        bundle = export_from_names(
+            checkpoint,
+            out,
+            clip,
+            pretrained,
+            vocabulary,
+            stride=stride,
+            seed=seed,
+            settings=settings,
+            progress=progress,
+        )
+    console.print(bundle_report(bundle))
+
+
+@app.command()
+def run(
+    source: Annotated[str, typer.Argument(help="File, image folder, URL, /dev/videoN, or a camera of cameras.toml.")],
+    bundle: BundleOption = DEMO_BUNDLE,
+    backend: BackendOption = "auto",
+    out: OutOption = Path("stprompt-edge-out"),
+    localize: LocalizeOption = "alarm",
+    save_video: SaveVideoOption = None,
+    as_json: JsonOption = False,
+    max_frames: Annotated[Optional[int], typer.Option(min=1, help="Stop after this many camera frames.")] = None,
+    stride: Annotated[Optional[int], typer.Option(min=1, help="Camera frames per sampled frame.")] = None,
+    threshold: Annotated[Optional[float], typer.Option(help="Score that raises the alarm, 0 to 1.")] = None,
+    cameras: Annotated[Path, typer.Option(help="Camera names.")] = Path("cameras.toml"),
+) -> None:
+    """Watch a video or camera: scores, events, annotated video and a report."""
+    from stprompt_edge.runtime.pipeline import RunSettings
+    from stprompt_edge.runtime.sources import resolve_source
+
+    if localize not in LOCALIZE:
+        raise UsageError(f"unknown --localize '{localize}'", remedy=nearest(localize, LOCALIZE))
+    settings = RunSettings(
+        out=out, localize=localize, save_video=save_video, max_frames=max_frames, stride=stride, threshold=threshold
+    )
+    _run(resolve_source(source, cameras), bundle, backend, settings, as_json)
+
+
+@app.command()
+def demo(out: OutOption = Path("stprompt-edge-out/demo"), as_json: JsonOption = False) -> None:
+    """Run the packaged clip with the packaged bundle."""
+    from stprompt_edge.runtime.pipeline import RunSettings
+    from stprompt_edge.runtime.sources import CameraConfig
+
+    _run(CameraConfig(source=str(DEMO_CLIP)), DEMO_BUNDLE, "auto", RunSettings(out=out, localize="alarm"), as_json)
+
+
+@app.command()
+def bench(
+    bundle: BundleOption = DEMO_BUNDLE,
+    source: Annotated[str, typer.Option(help="Video to take frames from.")] = str(DEMO_CLIP),
+    backend: BackendOption = "auto",
+    frames: Annotated[int, typer.Option(min=5, help="Sampled frames to measure.")] = 40,
+    against: Annotated[Optional[str], typer.Option(help="`literal`: the PyTorch reference, in the same run.")] = None,
+    json_file: Annotated[Optional[Path], typer.Option("--json", help="Write the figures to this file.")] = None,
+) -> None:
+    """Measure latency, throughput and memory, stage by stage."""
+    from stprompt_edge.bench import bench_bundle
+    from stprompt_edge.bundle import load_bundle
+    from stprompt_edge.console import bench_report
+    from stprompt_edge.files import write_text_atomic
+
+    loaded = load_bundle(bundle)
+    result = bench_bundle(loaded, backend, source, frames, load_reference=_reference(against, loaded))
+    if json_file:
+        write_text_atomic(json_file, json.dumps(result.to_dict(), indent=2) + "\n")
+    console.print(bench_report(result))
+
+
+@app.command()
+def doctor(as_json: JsonOption = False) -> None:
+    """Say what this machine has, what it lacks, and what to type about it."""
+    from stprompt_edge.doctor import examine, render
+
+    report = examine()
+    if as_json:
+        print(json.dumps(report.to_dict(), indent=2))
+    else:
+        Console().print(render(report))
+    if report.failed:
+        raise EnvironmentFailure(
+            f"{len(report.failed)} checks failed: {', '.join(check.name for check in report.failed)}",
+            remedy="see the lines marked failed above",
+        )
+
+
+def _run(camera: Any, bundle: Path, backend: str, settings: Any, as_json: bool) -> None:
+    """Open the bundle and its backend, run, and show the result."""
+    from stprompt_edge.bundle import load_bundle
+    from stprompt_edge.console import live_run, run_report
+    from stprompt_edge.runtime.backends import open_backend
+    from stprompt_edge.runtime.pipeline import run as run_pipeline
+
+    loaded = load_bundle(bundle)
+    choice = open_backend(backend, loaded)
+    threshold = settings.threshold if settings.threshold is not None else loaded.manifest.alarm.threshold_on
+    with choice.backend as engine, _stop_on_signal() as stop, live_run(console, threshold) as show:
+        console.print(f"{engine.description} ({choice.reason})", style="dim", highlight=False)
+        result = run_pipeline(camera, loaded, engine, settings, stop=stop, on_progress=show)
+    console.print(run_report(result))
+    if as_json:
+        print((settings.out / "summary.json").read_text(encoding="utf-8"), end="")
+    if stop.is_set():
+        raise typer.Exit(128 + stop.signal)
+
+
+class _Stop(threading.Event):
+    """Set by a signal, and remembers which."""
+
+    signal = 0
+
+
+@contextmanager
+def _stop_on_signal() -> Iterator[_Stop]:
+    """Ctrl-C and SIGTERM ask for an orderly end; a second one ends at once."""
+    stop = _Stop()
+
+    def handle(number: int, frame: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.signal = number
+        stop.set()
+
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _reference(against: str | None, bundle: Any) -> Any:
+    """What loads the literal PyTorch encoder as a function of one preprocessed frame, or None."""
+    if against is None:
+        return None
+    if against != "literal":
+        raise UsageError(f"unknown --against '{against}'", remedy=nearest(against, ["literal"]))
+    from stprompt_edge.model.literal import literal_reference
+
+    clip = bundle.manifest.clip
+    return lambda: literal_reference(clip.model, clip.pretrained, clip.seed, bundle.geometry)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """A comma-separated list without empty entries."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def main() -> None:
+    """Entry point: our errors become one or two lines and an exit code."""
+    debug = "--debug" in sys.argv
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    if arguments == ["--version"]:
+        print(f"stprompt-edge {__version__}")
+        return
+    try:
+        code = app(arguments, standalone_mode=False)
+    except StpromptEdgeError as exc:
+        if debug:
+            raise
+        _print_error(exc)
+        code = exc.exit_code
+    except click.ClickException as exc:
+        exc.show()
+        code = exc.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        console.print("interrupted", style="yellow")
+        code = INTERRUPTED_EXIT_CODE
+    sys.exit(code or 0)
+
+
+def _print_error(error: StpromptEdgeError) -> None:
+    line = Text("error: ", style="bold red")
+    line.append(error.what, style="default")
+    console.print(line, soft_wrap=True, highlight=False)
+    console.print(Text(f"  fix: {error.remedy}"), soft_wrap=True, highlight=False)

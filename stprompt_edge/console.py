@@ -1,0 +1,136 @@
+"""What the command line shows: live progress and tables. No logic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+from rich.text import Text
+
+from stprompt_edge.bench.latency import BenchResult
+from stprompt_edge.bundle import Bundle
+from stprompt_edge.runtime.pipeline import Progress, RunResult
+from stprompt_edge.runtime.records import StageLatency
+
+SCORE_WIDTH = 30  # characters of the live score bar
+
+
+@contextmanager
+def live_run(console: Console, threshold: float) -> Iterator[Callable[[Progress], None]]:
+    """A live line of progress and one of the score; yields what the pipeline reports to."""
+    bar = Bar(
+        TextColumn("frame"), MofNCompleteColumn(), BarColumn(), TextColumn("{task.fields[fps]:.0f} fps"),
+        TimeElapsedColumn(), console=console,
+    )  # fmt: skip
+    task = bar.add_task("", total=None, fps=0.0)
+    with Live(bar, console=console, refresh_per_second=8, transient=True) as live:
+
+        def show(progress: Progress) -> None:
+            bar.update(
+                task,
+                completed=progress.camera_frame + 1,
+                total=progress.camera_frames,
+                fps=progress.frames_per_second,
+            )
+            live.update(Group(bar, score_line(progress, threshold)))
+
+        yield show
+
+
+def score_line(progress: Progress, threshold: float) -> Text:
+    """The score as a bar with the threshold marked, and the number of events."""
+    filled, mark = round(progress.score * SCORE_WIDTH), min(int(threshold * SCORE_WIDTH), SCORE_WIDTH - 1)
+    line = Text("score ")
+    for position in range(SCORE_WIDTH):
+        style = "red" if progress.alarm else "green"
+        character = "┃" if position == mark else "█" if position < filled else "·"
+        line.append(character, style=style if position < filled else "dim")
+    line.append(f" {progress.score:.3f}", style="bold red" if progress.alarm else "bold")
+    line.append(f"   events {progress.events}")
+    return line
+
+
+@contextmanager
+def live_steps(console: Console) -> Iterator[Callable[[str, float], None]]:
+    """A bar over named steps; yields a function of what is done now and the fraction done."""
+    bar = Bar(
+        BarColumn(), TextColumn("{task.percentage:3.0f} %"), TextColumn("{task.description}"), TimeElapsedColumn(),
+        TimeRemainingColumn(), console=console, transient=True,
+    )  # fmt: skip
+    with bar:
+        task = bar.add_task("starting", total=1.0)
+        yield lambda what, done: bar.update(task, description=what, completed=done)
+
+
+def run_report(result: RunResult) -> RenderableType:
+    """Counts, events and files of a run."""
+    summary = result.summary
+    speed = summary.camera_frames / summary.wall_seconds if summary.wall_seconds else 0.0
+    head = Text(
+        f"{summary.camera_frames} camera frames, {summary.sampled_frames} sampled, {summary.events} events, "
+        f"{summary.wall_seconds:.1f} s ({speed:.0f} frames/s), peak memory {summary.peak_rss_mib:.0f} MiB"
+    )
+    parts: list[RenderableType] = [head]
+    if summary.interrupted:
+        parts.append(Text("interrupted: the outputs cover what was seen until then", style="yellow"))
+    parts += [Text(f"warning: {warning}", style="yellow") for warning in summary.warnings]
+    if result.events:
+        parts.append(_event_table(result))
+    parts += [Text(f"wrote {path}", style="dim") for path in result.files]
+    return Group(*parts)
+
+
+def _event_table(result: RunResult) -> Table:
+    table = Table("start", "end", "peak score", "class", "probability", title="events", title_justify="left")
+    for event in result.events[-10:]:
+        table.add_row(
+            f"{event.start_seconds:.2f} s", f"{event.end_seconds:.2f} s", f"{event.peak_score:.3f}",
+            Text(event.top_class), f"{event.top_probability:.2f}",
+        )  # fmt: skip
+    return table
+
+
+def bundle_report(bundle: Bundle) -> RenderableType:
+    """Files, sizes and parity of a fresh bundle."""
+    table = Table("file", "MB", "min cosine to fp32", "max score difference", title=Text(str(bundle.path)))
+    precision_of = {f"encoder.{name}.onnx": name for name in bundle.manifest.parity}
+    for name, entry in bundle.manifest.files.items():
+        figures = bundle.manifest.parity.get(precision_of.get(name, ""))
+        cosine, difference = (
+            (f"{figures.min_cosine:.5f}", f"{figures.max_score_difference:.4f}") if figures else ("", "")
+        )
+        table.add_row(name, f"{entry.bytes / 1e6:.1f}", cosine, difference)
+    return table
+
+
+def bench_report(result: BenchResult) -> RenderableType:
+    """Stages, ratios and what they mean in cameras."""
+    table = Table(
+        "step", "stage", "p50 ms", "p95 ms", "p99 ms", title=Text(f"{result.backend}, {result.frames} frames")
+    )
+    for step, stages in (
+        ("watch", result.watch),
+        ("watch, all windows", result.watch_all),
+        ("locate", result.locate),
+        ("bare", {"encoder alone": result.bare_encode}),
+        ("literal", {"PyTorch fp32": result.reference} if result.reference else {}),
+    ):
+        for stage, latency in sorted(stages.items(), key=lambda item: item[0] == "step"):
+            table.add_row(step, stage, *_milliseconds(latency), style="bold" if stage == "step" else None)
+        table.add_section()
+    lines = [f"{name}: {value:.2f}" for name, value in result.ratios.items()]
+    lines += [
+        f"{result.sampled_frames_per_second:.1f} sampled frames/s = {result.cameras:.0f} cameras of 25 fps at stride {result.stride}",
+        f"peak memory {result.peak_rss_mib:.0f} MiB",
+        ", ".join(f"{key} {value}" for key, value in result.machine.items()),
+    ]
+    return Group(table, *map(Text, lines))
+
+
+def _milliseconds(latency: StageLatency) -> tuple[str, str, str]:
+    return f"{latency.p50_ms:.2f}", f"{latency.p95_ms:.2f}", f"{latency.p99_ms:.2f}"
