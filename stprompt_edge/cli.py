@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import click
 import typer
@@ -35,7 +35,7 @@ BackendOption = Annotated[str, typer.Option(help="auto or onnx.")]
 OutOption = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")]
 LocalizeOption = Annotated[str, typer.Option(help="Heat map and boxes: alarm, always or never.")]
 SaveVideoOption = Annotated[
-    Optional[bool], typer.Option("--save-video/--no-save-video", help="annotated.mp4; by default for files only.")
+    bool | None, typer.Option("--save-video/--no-save-video", help="annotated.mp4; by default for files only.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the summary as JSON on stdout.")]
 
@@ -50,9 +50,7 @@ def options(
 
 @app.command()
 def export(
-    checkpoint: Annotated[
-        Optional[Path], typer.Argument(help="What training wrote; none for a zero-shot bundle.")
-    ] = None,
+    checkpoint: Annotated[Path | None, typer.Argument(help="What training wrote; none for a zero-shot bundle.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Bundle folder to make.")] = Path("bundle"),
     clip: Annotated[str, typer.Option(help="open_clip model: a ViT with patch 16.")] = "ViT-B-16-quickgelu",
     pretrained: Annotated[
@@ -94,9 +92,9 @@ def run(
     localize: LocalizeOption = "alarm",
     save_video: SaveVideoOption = None,
     as_json: JsonOption = False,
-    max_frames: Annotated[Optional[int], typer.Option(min=1, help="Stop after this many camera frames.")] = None,
-    stride: Annotated[Optional[int], typer.Option(min=1, help="Camera frames per sampled frame.")] = None,
-    threshold: Annotated[Optional[float], typer.Option(help="Score that raises the alarm, 0 to 1.")] = None,
+    max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after this many camera frames.")] = None,
+    stride: Annotated[int | None, typer.Option(min=1, help="Camera frames per sampled frame.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Score that raises the alarm, 0 to 1.")] = None,
     cameras: Annotated[Path, typer.Option(help="Camera names.")] = Path("cameras.toml"),
 ) -> None:
     """Watch a video or camera: scores, events, annotated video and a report."""
@@ -106,7 +104,12 @@ def run(
     if localize not in LOCALIZE:
         raise UsageError(f"unknown --localize '{localize}'", remedy=nearest(localize, LOCALIZE))
     settings = RunSettings(
-        out=out, localize=localize, save_video=save_video, max_frames=max_frames, stride=stride, threshold=threshold
+        out=out,
+        localize=localize,  # type: ignore[arg-type]
+        save_video=save_video,
+        max_frames=max_frames,
+        stride=stride,
+        threshold=threshold,
     )
     _run(resolve_source(source, cameras), bundle, backend, settings, as_json)
 
@@ -126,8 +129,8 @@ def bench(
     source: Annotated[str, typer.Option(help="Video to take frames from.")] = str(DEMO_CLIP),
     backend: BackendOption = "auto",
     frames: Annotated[int, typer.Option(min=5, help="Sampled frames to measure.")] = 40,
-    against: Annotated[Optional[str], typer.Option(help="`literal`: the PyTorch reference, in the same run.")] = None,
-    json_file: Annotated[Optional[Path], typer.Option("--json", help="Write the figures to this file.")] = None,
+    against: Annotated[str | None, typer.Option(help="`literal`: the PyTorch reference, in the same run.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
 ) -> None:
     """Measure latency, throughput and memory, stage by stage."""
     from stprompt_edge.bench import bench_bundle

@@ -125,7 +125,8 @@ def bench_report(result: BenchResult) -> RenderableType:
         table.add_section()
     lines = [f"{name}: {value:.2f}" for name, value in result.ratios.items()]
     lines += [
-        f"{result.sampled_frames_per_second:.1f} sampled frames/s = {result.cameras:.0f} cameras of 25 fps at stride {result.stride}",
+        f"{result.sampled_frames_per_second:.1f} sampled frames/s "
+        f"= {result.cameras:.0f} cameras of 25 fps at stride {result.stride}",
         f"peak memory {result.peak_rss_mib:.0f} MiB",
         ", ".join(f"{key} {value}" for key, value in result.machine.items()),
     ]

@@ -11,6 +11,7 @@ Array suffixes: H height, W width, C channels.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -76,7 +77,7 @@ class Preprocessor:
         image = np.empty((3, self.spec.size, self.spec.size), np.float32)
         for channel in range(3):
             np.take(self._table_C256[channel], small[:, :, 2 - channel], out=image[channel], mode="clip")
-        luma = cv2.transform(small.astype(np.float32), self._luma_BGR[None])  # [size, size]
+        luma: Any = cv2.transform(small.astype(np.float32), self._luma_BGR[None])  # [size, size]
         return PreprocessedFrame(image=image, luma=luma.reshape(self.spec.size, self.spec.size))
 
 

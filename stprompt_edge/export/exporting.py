@@ -15,7 +15,6 @@ from stprompt_edge import __version__
 from stprompt_edge.bundle import (
     ENCODER_NAMES,
     HEADS_NAME,
-    SCHEMA_VERSION,
     TEXT_NAME,
     AlarmSection,
     Bundle,
@@ -134,7 +133,7 @@ def export_bundle(
     check_replaceable(out)
     frames = read_parity_frames(settings.parity_video, PARITY_FRAMES)
     geometry = Geometry(image_size=model.clip.preprocessing.size, patch_size=model.clip.patch_size)
-    encoder = PackedEncoder(model.clip.model.visual, geometry).eval()  # type: ignore[arg-type]
+    encoder = PackedEncoder(model.clip.model.visual, geometry).eval()
     with staged_folder(out) as folder:
         progress("embedding the text prompts", 0.02)
         text = embed_vocabulary(model)
@@ -173,13 +172,13 @@ def describe(model: Model, geometry: Geometry) -> Manifest:
     """The manifest but for parity figures and files."""
     clip, spec = model.clip, model.clip.preprocessing
     return Manifest(
-        schema_version=SCHEMA_VERSION,
+        schema_version=1,
         created_by=f"stprompt-edge {__version__}",
         clip=ClipSection(
             model=clip.name,
             pretrained=clip.pretrained,
             seed=clip.seed,
-            embedding_width=int(clip.model.visual.proj.shape[1]),  # type: ignore[union-attr,index,arg-type]
+            embedding_width=int(clip.model.visual.proj.shape[1]),
         ),
         preprocessing=PreprocessingSection(size=spec.size, mean_rgb=spec.mean_rgb, std_rgb=spec.std_rgb),
         geometry=GeometrySection(

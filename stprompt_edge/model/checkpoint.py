@@ -42,7 +42,8 @@ class Checkpoint:
         trained = (self.clip.model, self.clip.pretrained, self.clip.seed if self.clip.pretrained == "none" else None)
         if given != trained:
             raise CheckFailed(
-                f"the checkpoint was trained on CLIP {trained[0]} with weights '{trained[1]}', got {given[0]} '{given[1]}'",
+                f"the checkpoint was trained on CLIP {trained[0]} with weights '{trained[1]}', "
+                f"got {given[0]} '{given[1]}'",
                 remedy=f"pass --clip {trained[0]} --pretrained {trained[1]}",
             )
         model = STPrompt(clip, self.vocabulary.class_names, self.method.sigma)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from stprompt_edge.errors import EnvironmentFailure, UsageError, nearest
 from stprompt_edge.preprocess import CLIP_MEAN_RGB, CLIP_STD_RGB, Preprocessing
@@ -27,19 +27,19 @@ class Clip:
     name: str
     pretrained: str
     seed: int
-    model: nn.Module  # open_clip's, in eval mode, float32, on the CPU, no gradients
+    model: Any  # an nn.Module, open_clip's, in eval mode, float32, on the CPU, no gradients
     tokenize: Callable[[list[str]], Tensor]  # N texts -> [N, context] int64
     preprocessing: Preprocessing
 
     @property
     def patch_size(self) -> int:
         """Pixels on one side of a patch."""
-        return int(self.model.visual.patch_size[0])  # type: ignore[union-attr,index]
+        return int(self.model.visual.patch_size[0])
 
     @property
     def tau(self) -> float:
         """The softmax temperature CLIP was trained with: 1 / exp(logit_scale)."""
-        return float(torch.exp(-self.model.logit_scale).reshape(-1)[0])  # type: ignore[operator,arg-type]
+        return float(torch.exp(-self.model.logit_scale).reshape(-1)[0])
 
 
 def load_clip(name: str, pretrained: str, seed: int = 0) -> Clip:
@@ -78,7 +78,7 @@ def load_clip(name: str, pretrained: str, seed: int = 0) -> Clip:
 @torch.inference_mode()
 def embed_texts(clip: Clip, texts: Iterable[str]) -> Tensor:
     """Unit-length text embeddings: N texts -> [N, D] float32."""
-    embeddings = clip.model.encode_text(clip.tokenize(list(texts)))  # type: ignore[operator]
+    embeddings = clip.model.encode_text(clip.tokenize(list(texts)))
     return torch.nn.functional.normalize(embeddings.float(), dim=-1)
 
 

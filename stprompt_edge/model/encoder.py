@@ -12,7 +12,7 @@ W width of the transformer, D width of the embedding.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -67,10 +67,11 @@ class PackedEncoder(nn.Module):
         UsageError: if the tower is not a plain ViT pooled by its class token, or its sizes are not the geometry's.
     """
 
+    visual: Any  # open_clip's modules declare no types of their parts
     fine_tokens: Tensor
     coarse_tokens: Tensor
 
-    def __init__(self, visual: nn.Module, geometry: Geometry) -> None:
+    def __init__(self, visual: Any, geometry: Geometry) -> None:
         super().__init__()
         check_plain_vit(visual, geometry)
         self.visual = visual
@@ -128,16 +129,16 @@ def gather_windows(tokens_BTW: Tensor, table_NT: Tensor, windows_BK: Tensor) -> 
     return tokens_BTW.gather(1, indices[:, :, None].expand(-1, -1, tokens_BTW.shape[2]))
 
 
-def run_block(block: nn.Module, x: Tensor, groups: Groups) -> Tensor:
+def run_block(block: Any, x: Tensor, groups: Groups) -> Tensor:
     """One residual block on the packed sequence [B, N, W]: attention inside each group, the rest on all tokens."""
     attention = block.attn
     qkv = F.linear(block.ln_1(x), attention.in_proj_weight, attention.in_proj_bias)  # [B, N, 3W]
-    mixed = pack([attend(*part.chunk(3, dim=-1), heads=attention.num_heads) for part in groups.split(qkv)])
+    mixed = pack([attend(attention.num_heads, *part.chunk(3, dim=-1)) for part in groups.split(qkv)])
     x = x + block.ls_1(attention.out_proj(mixed))
     return x + block.ls_2(block.mlp(block.ln_2(x)))
 
 
-def run_last_block(block: nn.Module, x: Tensor, groups: Groups) -> Tensor:
+def run_last_block(block: Any, x: Tensor, groups: Groups) -> Tensor:
     """The last block, for class tokens only: nothing reads the others. Packed [B, N, W] -> [B, 1+K+L, W]."""
     attention = block.attn
     width = x.shape[-1]
@@ -148,14 +149,14 @@ def run_last_block(block: nn.Module, x: Tensor, groups: Groups) -> Tensor:
     queries = F.linear(block.ln_1(classes), weight[:width], bias[:width])
     query_groups = queries.split([1, groups.fine_count, groups.coarse_count], dim=1)
     mixed = pack([
-        attend(query[:, :, None], *part.chunk(2, dim=-1), heads=attention.num_heads)
+        attend(attention.num_heads, query[:, :, None], *part.chunk(2, dim=-1))
         for query, part in zip(query_groups, groups.split(keys_values), strict=True)
     ])  # fmt: skip
     classes = classes + block.ls_1(attention.out_proj(mixed))
     return classes + block.ls_2(block.mlp(block.ln_2(classes)))
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
+def attend(heads: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Softmax attention inside each group: query [B, groups, Tq, W], key and value [B, groups, T, W]."""
     head_width = query.shape[-1] // heads
     query, key, value = (part.unflatten(-1, (heads, head_width)).transpose(2, 3) for part in (query, key, value))
@@ -163,7 +164,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
     return (weights @ value).transpose(2, 3).flatten(-2)  # [B, groups, Tq, W]
 
 
-def check_plain_vit(visual: nn.Module, geometry: Geometry) -> None:
+def check_plain_vit(visual: Any, geometry: Geometry) -> None:
     """Refuse towers whose forward pass the packed one does not reproduce.
 
     Raises:

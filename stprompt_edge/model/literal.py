@@ -8,6 +8,7 @@ Suffixes: B batch, K fine windows, L coarse windows, D width of the embedding.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +32,9 @@ class ResizeEncoder(nn.Module):
         geometry: image and window sizes.
     """
 
-    def __init__(self, visual: nn.Module, geometry: Geometry) -> None:
+    visual: Any
+
+    def __init__(self, visual: Any, geometry: Geometry) -> None:
         super().__init__()
         self.visual = visual
         self.geometry = geometry
@@ -46,7 +49,7 @@ class ResizeEncoder(nn.Module):
         )
 
     def _encode_windows(self, image: Tensor, windows_xyxy: list[list[int]], indices: Tensor) -> Tensor:
-        width = self.visual.proj.shape[1]  # type: ignore[union-attr,index]
+        width = self.visual.proj.shape[1]
         frames = []
         for frame, row in zip(image, indices.tolist(), strict=True):
             crops = [frame[None, :, y0:y1, x0:x1] for x0, y0, x1, y1 in (windows_xyxy[k] for k in row)]
@@ -58,7 +61,7 @@ class ResizeEncoder(nn.Module):
         return F.interpolate(crop, size=self.geometry.image_size, mode="bilinear", align_corners=False)
 
 
-def make_encoder(visual: nn.Module, geometry: Geometry, window_mode: str = "packed") -> PackedEncoder | ResizeEncoder:
+def make_encoder(visual: Any, geometry: Geometry, window_mode: str = "packed") -> PackedEncoder | ResizeEncoder:
     """The encoder of a window mode, in eval mode.
 
     Raises:
@@ -73,12 +76,12 @@ def make_encoder(visual: nn.Module, geometry: Geometry, window_mode: str = "pack
 def literal_reference(
     name: str, pretrained: str, seed: int, geometry: Geometry
 ) -> Callable[[NDArray[np.float32]], None]:
-    """The literal step as a function to time: CLIP loaded again, one preprocessed frame [3, S, S] with all fine windows.
+    """The literal step as a function to time: one preprocessed frame [3, S, S] with all its fine windows.
 
     Raises:
         As `load_clip`.
     """
-    encoder = make_encoder(load_clip(name, pretrained, seed).model.visual, geometry, "resize")  # type: ignore[arg-type]
+    encoder = make_encoder(load_clip(name, pretrained, seed).model.visual, geometry, "resize")
     fine = torch.arange(geometry.fine_count)[None]
 
     def encode(image: NDArray[np.float32]) -> None:

@@ -6,6 +6,7 @@ Suffixes: P classes with `normal`, N tokens of a text, W width of the text trans
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,7 @@ class PromptLearner(nn.Module):
         prefix = " ".join([_PLACEHOLDER] * CONTEXT_LENGTH)
         self.tokens = clip.tokenize([f"{prefix} {name}" for name in class_names])  # [P, N]
         with torch.no_grad():
-            embeddings = clip.model.token_embedding(self.tokens)  # type: ignore[operator]
+            embeddings = clip.model.token_embedding(self.tokens)
         self.register_buffer("token_embeddings", embeddings, persistent=False)  # [P, N, W]
         self.context = nn.Parameter(torch.randn(CONTEXT_LENGTH, embeddings.shape[-1]) * _CONTEXT_STD)
 
@@ -52,13 +53,13 @@ class PromptLearner(nn.Module):
         return F.normalize(encode_token_embeddings(self._clip[0], texts_PNW, self.tokens), dim=-1)
 
 
-def encode_token_embeddings(clip_model: nn.Module, embeddings_PNW: Tensor, tokens_PN: Tensor) -> Tensor:
+def encode_token_embeddings(clip_model: Any, embeddings_PNW: Tensor, tokens_PN: Tensor) -> Tensor:
     """CLIP's text encoder from token embeddings on: [P, N, W] -> [P, D], not normalised.
 
     Equals `encode_text` when the embeddings are those of `tokens_PN`, whose largest id marks the end of the text.
     """
     x = embeddings_PNW + clip_model.positional_embedding
-    x = clip_model.transformer(x, attn_mask=clip_model.attn_mask)  # type: ignore[operator]
-    x = clip_model.ln_final(x)  # type: ignore[operator]
+    x = clip_model.transformer(x, attn_mask=clip_model.attn_mask)
+    x = clip_model.ln_final(x)
     ends = x[torch.arange(len(x)), tokens_PN.argmax(dim=-1)]  # [P, W]
     return ends @ clip_model.text_projection

@@ -54,7 +54,7 @@ class STPrompt(nn.Module):
         super().__init__()
         self.sigma = sigma
         self.prompts = PromptLearner(clip, class_names)
-        self.heads = Heads(clip.model.visual.proj.shape[1])  # type: ignore[union-attr,index,arg-type]
+        self.heads = Heads(clip.model.visual.proj.shape[1])
 
     def forward(self, x_clip: Tensor, x_as: Tensor) -> Logits:
         """x_clip and x_as [..., T, D] -> anomaly_logit [..., T] and similarity [..., T, 1+C]."""

@@ -5,6 +5,8 @@ Suffixes: N windows, P phrases, D width of the embedding, G tokens on one side o
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -83,15 +85,15 @@ def find_boxes(heat_GG: NDArray[np.float32], size_wh: tuple[int, int], threshold
     width, height = size_wh
     scale = min(1.0, _MAX_SIDE / max(width, height))
     map_wh = max(round(width * scale), 1), max(round(height * scale), 1)
-    heat = cv2.resize(heat_GG, map_wh, interpolation=cv2.INTER_LINEAR)
+    heat: Any = cv2.resize(heat_GG, map_wh, interpolation=cv2.INTER_LINEAR)
     hot = (heat > threshold).astype(np.uint8)
     contours, _ = cv2.findContours(hot, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    boxes = [_box(heat, cv2.boundingRect(contour), map_wh, size_wh) for contour in contours]
+    boxes = [_box(heat, tuple(cv2.boundingRect(contour)), map_wh, size_wh) for contour in contours]
     return tuple(sorted(boxes, key=lambda box: -box.probability))
 
 
 def _box(
-    heat: NDArray[np.float32], rectangle: tuple[int, int, int, int], map_wh: tuple[int, int], size_wh: tuple[int, int]
+    heat: NDArray[np.float32], rectangle: tuple[int, ...], map_wh: tuple[int, int], size_wh: tuple[int, int]
 ) -> Box:
     x, y, w, h = rectangle
     scale_x, scale_y = size_wh[0] / map_wh[0], size_wh[1] / map_wh[1]

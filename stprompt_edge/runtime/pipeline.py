@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import TypeVar
 
 from stprompt_edge import __version__
 from stprompt_edge.bundle import Bundle
@@ -24,6 +25,9 @@ from stprompt_edge.runtime.sampler import Sampler, stride_warning
 from stprompt_edge.runtime.sinks import OutputFolder
 from stprompt_edge.runtime.sources import Source, open_source
 from stprompt_edge.runtime.timing import StageTimer, peak_rss_mib
+
+
+_Number = TypeVar("_Number", int, float)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +98,7 @@ def run(
     """
     stop = stop or threading.Event()
     alarm = AlarmSettings.from_bundle(bundle.manifest.alarm, _first(settings.threshold, camera.threshold))
-    sampler = Sampler(_first(settings.stride, camera.stride, bundle.manifest.method.stride))
+    sampler = Sampler(_first(settings.stride, camera.stride) or bundle.manifest.method.stride)
     with open_source(camera.source) as source:
         save_video = not source.info.live if settings.save_video is None else settings.save_video
         facts = _facts(source, bundle, backend, alarm, sampler)
@@ -207,7 +211,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _first(*values: float | int | None) -> float | int | None:
+def _first(*values: _Number | None) -> _Number | None:
     """The first value that is given."""
     return next((value for value in values if value is not None), None)
 
