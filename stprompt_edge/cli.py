@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from rich.console import Console
 from rich.text import Text
@@ -27,6 +26,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+COMMAND_LINE_ERROR: Any = typer.BadParameter.__mro__[2]  # ClickException, of click or of newer typer's own copy of it
 console = Console(stderr=True)  # progress and tables for people; stdout is for --json
 LOCALIZE = ("alarm", "always", "never")
 
@@ -227,7 +227,7 @@ def _names(text: str) -> tuple[str, ...]:
 def main() -> None:
     """Entry point: our errors become one or two lines and an exit code."""
     debug = "--debug" in sys.argv
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"] or ["--help"]
     if arguments == ["--version"]:
         print(f"stprompt-edge {__version__}")
         return
@@ -238,10 +238,11 @@ def main() -> None:
             raise
         _print_error(exc)
         code = exc.exit_code
-    except click.ClickException as exc:
-        exc.show()
-        code = exc.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except COMMAND_LINE_ERROR as exc:
+        command = exc.ctx.command_path if getattr(exc, "ctx", None) else app.info.name
+        _print_error(UsageError(exc.format_message(), remedy=f"see: {command} --help"))
+        code = UsageError.exit_code
+    except (KeyboardInterrupt, typer.Abort):
         console.print("interrupted", style="yellow")
         code = INTERRUPTED_EXIT_CODE
     sys.exit(code or 0)
