@@ -126,7 +126,8 @@ def open_session(path: Path, provider: str, threads: int | None) -> Any:
         )
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what matters comes back as an exception
-    options.intra_op_num_threads = threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0  # 0: ONNX Runtime's own choice
+    options.intra_op_num_threads = threads or allowed
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
     except Exception as exc:  # ONNX Runtime raises a class of its own for each status, all direct children of Exception
