@@ -181,7 +181,7 @@ class _Watch:
             return
         self._event_count += 1
         self._outputs.event(event)
-        self.latest_events = [*self.latest_events[-99:], event]
+        self.latest_events = [*self.latest_events[-99:], dataclasses.replace(event, frames=())]
 
     def summary(self, interrupted: bool, warnings: tuple[str, ...]) -> RunSummary:
         """Counts and latencies."""
