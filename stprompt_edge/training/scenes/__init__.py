@@ -1,5 +1,17 @@
 """Rendered CCTV with exact labels, for tests, demos and benchmarks. NumPy, OpenCV and PyAV only."""
 
+from stprompt_edge.training.scenes.dataset import render_dataset
+from stprompt_edge.training.scenes.plan import DatasetSpec, PlannedVideo, plan
 from stprompt_edge.training.scenes.scene import ANOMALIES, NORMAL, RenderedFrame, SceneSpec, render_video
 
-__all__ = ["ANOMALIES", "NORMAL", "RenderedFrame", "SceneSpec", "render_video"]
+__all__ = [
+    "ANOMALIES",
+    "NORMAL",
+    "DatasetSpec",
+    "PlannedVideo",
+    "RenderedFrame",
+    "SceneSpec",
+    "plan",
+    "render_dataset",
+    "render_video",
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import atan2, hypot, pi, sin
+from math import cos, pi, sin
 
 import numpy as np
 
@@ -22,6 +22,8 @@ from stprompt_edge.training.scenes.vehicles import (
 
 STEP_M = 0.72  # one step of a walk
 Interval = tuple[float, float]
+Region = tuple[float, float, float, float]  # (x0, z0, x1, z1) on the ground, metres
+NOWHERE: Region = (0.0, 0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +38,7 @@ class Person:
     def drawn(self, t: float, view: View) -> Drawn | None:
         """The person at t seconds."""
         placed = self.script(t)
-        if placed is None:
+        if placed is None or not view.sees(placed.x, placed.z, 2.5):
             return None
         group = self.group if self.marked[0] <= t < self.marked[1] else 0
         return Drawn(person_shapes(self.look, placed, view.camera.eye), placed.x, placed.z, group)
@@ -54,7 +56,7 @@ class Driver:
     def drawn(self, t: float, view: View) -> Drawn | None:
         """The car at t seconds."""
         pose = self.script(t)
-        if pose is None:
+        if pose is None or not view.sees(pose.x, pose.z, 3.5):
             return None
         group = self.group if self.marked[0] <= t < self.marked[1] else 0
         return Drawn(car_shapes(self.car, pose, view.camera.eye, view.lighting.sun), pose.x, pose.z, group)
@@ -73,7 +75,7 @@ class Rider:
     def drawn(self, t: float, view: View) -> Drawn | None:
         """The cyclist at t seconds."""
         pose = self.script(t)
-        if pose is None:
+        if pose is None or not view.sees(pose.x, pose.z, 3.5):
             return None
         group = self.group if self.marked[0] <= t < self.marked[1] else 0
         return Drawn(cyclist_shapes(self.look, self.paint, pose, view.camera.eye), pose.x, pose.z, group)
@@ -90,13 +92,12 @@ class Walk:
     run: float = 0.0
 
     def __call__(self, t: float) -> Placed | None:
-        (x0, z0), (x1, z1) = self.way.start, self.way.end
-        gone, long = self.speed * (t - self.begin), hypot(x1 - x0, z1 - z0)
-        if not 0 <= gone <= long:
+        gone = self.speed * (t - self.begin)
+        if not 0 <= gone <= self.way.length:
             return None
-        part = gone / long
+        x, z = self.way.at(gone)
         pose = stride(self.phase + gone / (STEP_M * (1 + 0.75 * self.run)) * pi, run=self.run)
-        return Placed(x=x0 + part * (x1 - x0), z=z0 + part * (z1 - z0), heading=atan2(x1 - x0, z1 - z0), pose=pose)
+        return Placed(x=x, z=z, heading=self.way.heading, pose=pose)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,15 +110,12 @@ class Ride:
     wobble: float = 0.0
 
     def __call__(self, t: float) -> VehiclePose | None:
-        (x0, z0), (x1, z1) = self.way.start, self.way.end
-        gone, long = self.speed * (t - self.begin), hypot(x1 - x0, z1 - z0)
-        if not 0 <= gone <= long:
+        gone = self.speed * (t - self.begin)
+        if not 0 <= gone <= self.way.length:
             return None
-        part = gone / long
+        x, z = self.way.at(gone)
         drift = self.wobble * sin(1.4 * t + self.begin)
-        return VehiclePose(
-            x=x0 + part * (x1 - x0), z=z0 + part * (z1 - z0) + drift, heading=atan2(x1 - x0, z1 - z0), travelled=gone
-        )
+        return VehiclePose(x=x, z=z + drift, heading=self.way.heading, travelled=gone)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,26 +191,22 @@ def greeting(t: float) -> tuple[Pose, float, float]:
 
 def _lateral(rng: np.random.Generator, way: Path) -> Path:
     """A way like the given one, moved sideways within its width and walked in either direction."""
-    (x0, z0), (x1, z1) = way.start, way.end
-    long = hypot(x1 - x0, z1 - z0)
     move = float(rng.uniform(-way.half_width, way.half_width))
-    dx, dz = -(z1 - z0) / long * move, (x1 - x0) / long * move
-    ends = ((x0 + dx, z0 + dz), (x1 + dx, z1 + dz))
-    start, end = ends if rng.random() < 0.5 else ends[::-1]
-    return Path(start, end, 0.0)
+    beside = way.moved(-cos(way.heading) * move, sin(way.heading) * move)
+    return beside if rng.random() < 0.5 else beside.turned()
 
 
 def walkers(rng: np.random.Generator, way: Path, seconds: float, per_minute: float, closed: Interval) -> list[Solid]:
     """People who pass along a walkway; nobody sets out who would be on it while it is closed."""
     people: list[Solid] = []
-    begin = -14.0
+    begin = -way.length / 0.9  # so that the slowest walkers are on their way when the video starts
     while begin < seconds:
         begin += float(rng.exponential(60 / per_minute)) + 0.4
         speed, mine = float(np.clip(rng.normal(1.3, 0.17), 0.9, 1.7)), _lateral(rng, way)
         look, phase = random_look(rng), float(rng.uniform(0, 6))
         pair = rng.random() < 0.25
-        friend, beside = random_look(rng), Path(*((x + 0.25, z + 0.62) for x, z in (mine.start, mine.end)), 0.0)
-        lasts = hypot(mine.end[0] - mine.start[0], mine.end[1] - mine.start[1]) / speed
+        friend, beside = random_look(rng), mine.moved(0.25, 0.62)
+        lasts = mine.length / speed
         if begin < closed[1] and begin + lasts > closed[0]:
             continue
         people.append(Person(look=look, script=Walk(way=mine, begin=begin, speed=speed, phase=phase)))
@@ -225,7 +219,7 @@ def traffic(rng: np.random.Generator, lane: Path, seconds: float, closed: Interv
     """Cars, and now and then a cyclist, along a lane."""
     found: list[Solid] = []
     speed = float(rng.uniform(5.5, 8.5))
-    long = hypot(lane.end[0] - lane.start[0], lane.end[1] - lane.start[1])
+    long = lane.length
     begin = -long / speed
     while begin < seconds:
         begin += float(rng.uniform(2.4, 9.0))
@@ -241,11 +235,15 @@ def traffic(rng: np.random.Generator, lane: Path, seconds: float, closed: Interv
     return found
 
 
-def groups(rng: np.random.Generator, site: Site, seconds: float) -> list[Solid]:
-    """Those who stand about: talkers at the hangouts, and two who meet and shake hands."""
+def _within(x: float, z: float, region: Region) -> bool:
+    return region[0] < x < region[2] and region[1] < z < region[3]
+
+
+def groups(rng: np.random.Generator, site: Site, seconds: float, keep_out: Region) -> list[Solid]:
+    """Those who stand about outside keep_out: talkers at the hangouts, and two who meet and shake hands."""
     people: list[Solid] = []
     for x, z in site.hangouts:
-        if rng.random() < 0.3:
+        if rng.random() < 0.3 or _within(x, z, keep_out):
             continue
         size, turn = int(rng.integers(1, 4)), float(rng.uniform(0, 2 * pi))
         for member in range(size):
@@ -262,19 +260,26 @@ def groups(rng: np.random.Generator, site: Site, seconds: float) -> list[Solid]:
     if rng.random() < 0.7:
         start = float(rng.uniform(0.05, 0.75) * seconds)
         x, z, lasts = float(rng.uniform(-2, 2)), float(rng.uniform(-0.8, 1.0)), float(rng.uniform(3, 6))
-        for side in (-1.0, 1.0):
+        for side in () if _within(x, z, keep_out) else (-1.0, 1.0):
             meet = Meet(x=x, z=z, side=side, start=start, end=start + lasts, act=greeting)
             people.append(Person(look=random_look(rng), script=meet))
     return people
 
 
 def normal_activity(
-    rng: np.random.Generator, site: Site, seconds: float, *, closed_way: Interval, closed_lane: Interval
+    rng: np.random.Generator,
+    site: Site,
+    seconds: float,
+    *,
+    closed_way: Interval,
+    closed_lane: Interval,
+    keep_out: Region,
 ) -> list[Solid]:
-    """All normal actors of a video; the closed intervals keep the first walkway and lane free for an incident."""
+    """All normal actors of a video; the closed intervals keep the first walkway and lane free for an incident, and
+    nobody stands in keep_out."""
     actors: list[Solid] = []
     for index, way in enumerate(site.walkways):
-        actors += walkers(rng, way, seconds, float(rng.uniform(5, 13)), closed_way if index == 0 else (0.0, 0.0))
+        actors += walkers(rng, way, seconds, float(rng.uniform(9, 17)), closed_way if index == 0 else (0.0, 0.0))
     for index, lane in enumerate(site.lanes):
         actors += traffic(rng, lane, seconds, closed_lane if index == 0 else (0.0, 0.0))
-    return actors + groups(rng, site, seconds)
+    return actors + groups(rng, site, seconds, keep_out)

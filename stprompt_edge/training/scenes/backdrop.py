@@ -19,7 +19,7 @@ class Backdrop:
         self._camera = camera.scaled(FINE)
         self._lighting = lighting
         width, height = self._camera.size_wh
-        self._picture = np.full((height, width, 3), 150, np.float32)
+        self._picture: np.ndarray = np.full((height, width, 3), 150, np.float32)
 
     def ground(self, texture: np.ndarray, left: float, far: float) -> None:
         """Lays a floor whose texture's first row lies at z = far and first column at x = left; it repeats mirrored."""
@@ -38,7 +38,7 @@ class Backdrop:
         gains = self._lighting.at(foot[0] + towards[0] * steps, foot[1] + towards[1] * steps)
         lit = texture * cv2.resize(gains[None], (width, 1))
         dirt = np.linspace(0, 1, height, dtype=np.float32)[:, None, None] ** 8
-        lit *= 1 - 0.25 * dirt
+        lit = lit * (1 - 0.25 * dirt)
         along = np.array((towards[0], 0.0, towards[1]))
         origin = np.array((foot[0], tall, foot[1]))
         corners = np.array([origin, origin + along * long, origin + along * long, origin])

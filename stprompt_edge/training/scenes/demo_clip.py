@@ -1,6 +1,6 @@
 """Renders the clip that the package carries for `stprompt-edge demo`.
 
-    python -m stprompt_edge.training.scenes.demo_clip [OUT.mp4]
+python -m stprompt_edge.training.scenes.demo_clip [OUT.mp4]
 """
 
 from __future__ import annotations

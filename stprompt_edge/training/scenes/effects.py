@@ -22,9 +22,8 @@ class Sensor:
         level = float(rng.uniform(4.5, 8.0) if lighting.dark else rng.uniform(2.0, 4.5))
         luma = rng.normal(0, level, (height + SPARE, width + SPARE, 1))
         chroma = rng.normal(0, 0.45 * level, (height // 2 + SPARE, width // 2 + SPARE, 3))
-        chroma = cv2.resize(chroma, (width + SPARE, height + SPARE), interpolation=cv2.INTER_LINEAR)
-        self._noise = np.rint(luma + (0 if self._mono else chroma)).repeat(1 if not self._mono else 3, axis=2)
-        self._noise = self._noise.astype(np.int16)
+        blotches = cv2.resize(chroma, (width + SPARE, height + SPARE), interpolation=cv2.INTER_LINEAR)
+        self._noise = np.rint(luma + blotches * (0.0 if self._mono else 1.0)).astype(np.int16)
         rows, columns = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
         fall = 1 - float(rng.uniform(0.1, 0.3)) * (rows**2 * 0.6 + columns**2 * 0.8) / 1.4
         self._vignette = cv2.merge([fall] * 3)

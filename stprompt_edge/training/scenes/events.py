@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from math import atan2, hypot, pi, sin
+from dataclasses import dataclass, field, replace
+from math import pi, sin
 
 import numpy as np
 
-from stprompt_edge.training.scenes.activity import STEP_M, Driver, Interval, Meet, Person, Ride, Rider, Walk
+from stprompt_edge.training.scenes.activity import (
+    NOWHERE,
+    STEP_M,
+    Driver,
+    Interval,
+    Meet,
+    Person,
+    Region,
+    Ride,
+    Rider,
+    Walk,
+)
 from stprompt_edge.training.scenes.particles import Blast, Flames, Plume
 from stprompt_edge.training.scenes.people import Placed, Pose, blend, random_look, stride
-from stprompt_edge.training.scenes.props import bin_prop
 from stprompt_edge.training.scenes.sites import Path, Site
 from stprompt_edge.training.scenes.sprites import Effect, Solid
 from stprompt_edge.training.scenes.vehicles import PAINTS, VehiclePose, random_car
@@ -26,6 +36,7 @@ class Incident:
     Args:
         blast: lights up the whole picture.
         closed_way, closed_lane: seconds in which nobody else uses the first walkway, the first lane.
+        keep_out: where nobody stands about.
     """
 
     solids: list[Solid] = field(default_factory=list)
@@ -33,6 +44,7 @@ class Incident:
     blast: Blast | None = None
     closed_way: Interval = OPEN
     closed_lane: Interval = OPEN
+    keep_out: Region = NOWHERE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +93,10 @@ def _spot(rng: np.random.Generator, low_z: float = -0.4, high_z: float = 0.8) ->
     return float(rng.uniform(-1.6, 1.6)), float(rng.uniform(low_z, high_z))
 
 
+def _around(x: float, z: float, reach: float = 1.5) -> Region:
+    return (x - reach, z - reach, x + reach, z + reach)
+
+
 def fighting(rng: np.random.Generator, site: Site, cue: Cue) -> Incident:
     """Two people come together, fight and part."""
     x, z = _spot(rng)
@@ -90,43 +106,42 @@ def fighting(rng: np.random.Generator, site: Site, cue: Cue) -> Incident:
         act = Brawl(side, phase + lag)
         meet = Meet(x=x, z=z, side=side, start=cue.start, end=cue.end, act=act, gap=0.36)
         people.append(Person(look=random_look(rng), script=meet, group=1, marked=(cue.start, cue.end)))
-    return Incident(solids=people)
+    return Incident(solids=people, keep_out=_around(x, z))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tumble:
-    """Walks, falls, lies, gets up and walks on."""
+    """Walks, falls towards side (0 forwards, pi backwards), lies with legs drawn in by curl, gets up and walks on."""
 
     way: Path
     start: float
     end: float
     speed: float
     side: float
+    curl: float
 
     def __call__(self, t: float) -> Placed | None:
-        (x0, z0), (x1, z1) = self.way.start, self.way.end
         halt = min(t, self.start + 0.35) - self.start + max(0.0, t - self.end)
-        long = hypot(x1 - x0, z1 - z0)
-        gone = long / 2 + self.speed * halt
-        if not 0 <= gone <= long:
+        gone = self.way.length / 2 + self.speed * halt
+        if not 0 <= gone <= self.way.length:
             return None
-        heading = atan2(x1 - x0, z1 - z0)
         walking = stride(gone / STEP_M * pi)
         down = min(max((t - self.start) / 0.75, 0.0), 1.0) ** 1.8
         up = min(max((t - self.end + 1.8) / 1.8, 0.0), 1.0)
         restless = sin(2.6 * t)
         lying = Pose(
-            thighs=(0.1 + 0.1 * restless, -0.05),
-            knees=(0.35 + 0.25 * restless, 0.1),
-            arms=(2.7, 0.2 + 0.15 * restless),
+            thighs=(self.curl * (0.9 + 0.15 * restless), self.curl * 0.5),
+            knees=(0.2 + self.curl * (1.3 + 0.2 * restless), 0.1 + 0.9 * self.curl),
+            arms=(2.4 - self.curl, 0.4 + 0.15 * restless),
             spread=(0.5, 0.9),
-            elbows=(0.3, 0.2),
+            elbows=(0.3 + 0.8 * self.curl, 0.2 + 0.3 * self.curl),
             topple=pi / 2 * 0.96,
             topple_side=self.side,
         )
         weight = down * (1 - up)
         pose = blend(walking, lying, weight)
-        return Placed(x=x0 + gone / long * (x1 - x0), z=z0 + gone / long * (z1 - z0), heading=heading, pose=pose)
+        x, z = self.way.at(gone)
+        return Placed(x=x, z=z, heading=self.way.heading, pose=pose)
 
 
 def falling(rng: np.random.Generator, site: Site, cue: Cue) -> Incident:
@@ -134,21 +149,24 @@ def falling(rng: np.random.Generator, site: Site, cue: Cue) -> Incident:
     x, z = _spot(rng, -0.8, 0.2)
     way = 1.0 if rng.random() < 0.5 else -1.0
     path = Path((x - 14 * way, z), (x + 14 * way, z + float(rng.uniform(-0.6, 0.6))), 0.0)
+    side = float(rng.choice([0.0, 0.4, -0.4, pi]))
     script = Tumble(
         way=path,
         start=cue.start,
         end=cue.end,
         speed=float(rng.uniform(1.1, 1.5)),
-        side=float(rng.choice([0.0, 0.35, -0.35])),
+        side=side,
+        curl=0.12 if side != pi else float(rng.uniform(0.4, 1.0)),
     )
-    return Incident(solids=[Person(look=random_look(rng), script=script, group=1, marked=(cue.start, cue.end))])
+    return Incident(
+        solids=[Person(look=replace(random_look(rng), bag=False), script=script, group=1, marked=(cue.start, cue.end))],
+        keep_out=_around(x, z),
+    )
 
 
 def fire(rng: np.random.Generator, site: Site, cue: Cue) -> Incident:
-    """A litter bin burns, with dark smoke."""
-    x, z = _spot(rng, 0.4, 1.8)
-    size = cue.view_height_m
-    stand = bin_prop(rng, x, z, site.camera.eye, site.lighting.sun)
+    """The litter bin burns, with dark smoke."""
+    (x, z), size = site.bin_at, cue.view_height_m
     flames = Flames(
         seed=int(rng.integers(2**31)),
         x=x,
@@ -175,12 +193,12 @@ def fire(rng: np.random.Generator, site: Site, cue: Cue) -> Incident:
         end=cue.end - 2.6,
         group=1,
     )
-    return Incident(solids=[stand], effects=[smoke, flames])
+    return Incident(effects=[smoke, flames], keep_out=_around(x, z))
 
 
 def explosion(rng: np.random.Generator, site: Site, cue: Cue) -> Incident:
     """A flash and a ball of fire, then smoke and a fire that goes out."""
-    x, z = _spot(rng, 0.3, 1.6)
+    x, z = _spot(rng, 0.9, 1.5)
     size = cue.view_height_m
     blast = Blast(seed=int(rng.integers(2**31)), x=x, z=z, radius=0.18 * size, start=cue.start, group=1)
     flames = Flames(
@@ -208,7 +226,7 @@ def explosion(rng: np.random.Generator, site: Site, cue: Cue) -> Incident:
         end=cue.end - 2.8,
         group=1,
     )
-    return Incident(solids=[], effects=[smoke, flames, blast], blast=blast)
+    return Incident(effects=[smoke, flames, blast], blast=blast, keep_out=_around(x, z, 1.8))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,7 +271,9 @@ def crash(rng: np.random.Generator, site: Site, cue: Cue) -> Incident:
     ahead = Collide(impact_x=x + 2.2, stop_x=x + 2.9, speed=5.0, yaw=-yaw * 0.5, waits_from=cue.start - 2.0, **shared)
     behind = Collide(impact_x=x - 2.2, stop_x=x - 1.2, speed=speed, yaw=yaw, crumple=crumple, **shared)
     marked = (cue.start, cue.end)
-    cars: list[Solid] = [Driver(car=random_car(rng), script=script, group=1, marked=marked) for script in (ahead, behind)]
+    cars: list[Solid] = [
+        Driver(car=random_car(rng), script=script, group=1, marked=marked) for script in (ahead, behind)
+    ]
     smoke = Plume(
         rng,
         x + 0.4,
@@ -279,9 +299,7 @@ def cyclist_on_pavement(rng: np.random.Generator, site: Site, cue: Cue) -> Incid
     begin = cue.start
     while begin < cue.end:
         speed = float(rng.uniform(2.6, 3.6))
-        ends = (way.start, way.end) if rng.random() < 0.5 else (way.end, way.start)
-        shift = float(rng.uniform(-0.4, 0.4))
-        mine = Path(*((x, z + shift) for x, z in ends), 0.0)
+        mine = (way if rng.random() < 0.5 else way.turned()).moved(0.0, float(rng.uniform(-0.4, 0.4)))
         script = Ride(way=mine, begin=begin - 6.5 / speed, speed=speed, wobble=0.12)
         paint = PAINTS[rng.integers(len(PAINTS))]
         riders.append(
@@ -301,29 +319,30 @@ class Trespass:
     speed: float
 
     def __call__(self, t: float) -> VehiclePose | None:
-        (x0, z0), (x1, z1) = self.way.start, self.way.end
-        long = hypot(x1 - x0, z1 - z0)
-        travel = 0.5 * long / self.speed
+        travel = 0.5 * self.way.length / self.speed
         gone = self.speed * (min(t - self.start, travel) + max(0.0, t - self.end + travel))
-        if not 0 <= gone <= long:
+        if not 0 <= gone <= self.way.length:
             return None
-        part = gone / long
+        x, z = self.way.at(gone)
         standing = travel <= t - self.start and t < self.end - travel
-        return VehiclePose(
-            x=x0 + part * (x1 - x0),
-            z=z0 + part * (z1 - z0),
-            heading=atan2(x1 - x0, z1 - z0),
-            braking=standing,
-        )
+        return VehiclePose(x=x, z=z, heading=self.way.heading, braking=standing)
 
 
 def car_on_pavement(rng: np.random.Generator, site: Site, cue: Cue) -> Incident:
     """A car drives along the pavement and stops there."""
     way = site.forbidden[0]
-    ends = (way.start, way.end) if rng.random() < 0.5 else (way.end, way.start)
-    script = Trespass(way=Path(*ends, 0.0), start=cue.start, end=cue.end, speed=float(rng.uniform(2.8, 4.0)))
+    script = Trespass(
+        way=way if rng.random() < 0.5 else way.turned(),
+        start=cue.start,
+        end=cue.end,
+        speed=float(rng.uniform(2.8, 4.0)),
+    )
     car = Driver(car=random_car(rng), script=script, group=1, marked=(cue.start, cue.end))
-    return Incident(solids=[car], closed_way=(cue.start - 1.0, cue.end + 1.0))
+    return Incident(
+        solids=[car],
+        closed_way=(cue.start - 1.0, cue.end + 1.0),
+        keep_out=(-12, way.start[1] - 1.7, 12, way.start[1] + 1.7),
+    )
 
 
 def running(rng: np.random.Generator, site: Site, cue: Cue) -> Incident:

@@ -59,13 +59,13 @@ def daylight(rng: np.random.Generator) -> Lighting:
     azimuth = float(rng.uniform(-pi, pi))
     if mood == "sun":
         sun = _direction(azimuth, float(rng.uniform(0.6, 1.1)))
-        return Lighting(sun=sun, ambient=np.array((0.96, 1.0, 1.05)), shadow=0.55, shadow_blur_m=0.03)
+        return Lighting(sun=sun, ambient=np.array((1.1, 1.14, 1.2)), shadow=0.55, shadow_blur_m=0.03)
     if mood == "cloud":
         sun = _direction(azimuth, 1.35)
-        return Lighting(sun=sun, ambient=np.array((0.88, 0.87, 0.85)), shadow=0.3, shadow_blur_m=0.16)
+        return Lighting(sun=sun, ambient=np.array((1.05, 1.03, 1.0)), shadow=0.3, shadow_blur_m=0.16)
     if mood == "dusk":
         sun = _direction(azimuth, 0.75)
-        return Lighting(sun=sun, ambient=np.array((0.72, 0.66, 0.62)), shadow=0.3, shadow_blur_m=0.1)
+        return Lighting(sun=sun, ambient=np.array((0.8, 0.74, 0.72)), shadow=0.3, shadow_blur_m=0.1)
     lamps = tuple(
         Lamp(float(x + rng.uniform(-1, 1)), float(rng.uniform(-2, 3)), float(rng.uniform(3.5, 5.5)), 0.62)
         for x in (-9, 0, 9)

@@ -12,6 +12,7 @@ from stprompt_edge.training.scenes.sprites import Colour, Drawn, Item, Shape, Vi
 from stprompt_edge.training.scenes.textures import noise
 
 SMOKE_OWNED_ALPHA = 0.3  # thin smoke is already smoke
+SPLINTER = np.array((0.08, 0.05, 0.0))  # a splinter's length along the axes, metres
 FIRE_LIGHT = np.ones(3, np.float32)  # fire shines by itself
 
 
@@ -74,7 +75,9 @@ class Plume:
         picture = np.empty((tall, side, 4), np.float32)
         picture[..., :3] = self._tone * (light / np.maximum(alpha, 1e-4) * alpha)[..., None]
         picture[..., 3] = alpha
-        layer = clip_layer(int(foot[0] - side / 2), int(foot[1] - tall + self._width * scale), picture, view.camera.size_wh)
+        layer = clip_layer(
+            int(foot[0] - side / 2), int(foot[1] - tall + self._width * scale), picture, view.camera.size_wh
+        )
         if layer is None:
             return []
         depth = view.camera.depth_at(self._x, self._z) - 0.1
@@ -92,7 +95,9 @@ class Plume:
         x1, y1 = min(left + size, alpha.shape[1]), min(top + size, alpha.shape[0])
         if x1 <= x0 or y1 <= y0:
             return
-        puff = cv2.resize(self._puffs[index % len(self._puffs)], (size, size))[y0 - top : y1 - top, x0 - left : x1 - left]
+        puff = cv2.resize(self._puffs[index % len(self._puffs)], (size, size))[
+            y0 - top : y1 - top, x0 - left : x1 - left
+        ]
         part = puff * (self._density * min(young * 8, 1.0) * max(1 - young, 0.0) ** 0.6)
         rest = 1 - part
         alpha[y0:y1, x0:x1] = alpha[y0:y1, x0:x1] * rest + part
@@ -216,8 +221,6 @@ class Blast:
         depth = view.camera.depth_at(self.x, self.z) - 0.3
         items = [] if layer is None else [Item(depth, layer, FIRE_LIGHT, self.group)]
         flying = np.array((self.x, self.foot, self.z)) + self._throw * age - np.array((0, 4.9, 0)) * age**2
-        shapes = [
-            Shape(np.array([spot, spot + (0.08, 0.05, 0)]), (22, 24, 28), 0.05, True) for spot in flying if spot[1] > 0
-        ]
+        shapes = [Shape(np.stack([spot, spot + SPLINTER]), (22, 24, 28), 0.05, True) for spot in flying if spot[1] > 0]
         splinters = item_of(Drawn(shapes, self.x, self.z, self.group), view) if shapes else None
         return items if splinters is None else [*items, splinters]

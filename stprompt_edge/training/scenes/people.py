@@ -5,7 +5,7 @@ Local axes of a body: x to its right, y up, z the way it faces; metres.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import cos, sin
 
 import numpy as np
@@ -108,13 +108,22 @@ def blend(first: Pose, second: Pose, weight: float) -> Pose:
     def mix(a: float, b: float) -> float:
         return a + (b - a) * weight
 
-    pairs = {
-        name: tuple(mix(a, b) for a, b in zip(getattr(first, name), getattr(second, name), strict=True))
-        for name in ("thighs", "knees", "arms", "spread", "elbows")
-    }
-    names = ("lean", "nod", "twist", "topple", "topple_side", "lift")
-    scalars = {name: mix(getattr(first, name), getattr(second, name)) for name in names}
-    return replace(first, **pairs, **scalars)
+    def both(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:
+        return mix(a[0], b[0]), mix(a[1], b[1])
+
+    return Pose(
+        thighs=both(first.thighs, second.thighs),
+        knees=both(first.knees, second.knees),
+        arms=both(first.arms, second.arms),
+        spread=both(first.spread, second.spread),
+        elbows=both(first.elbows, second.elbows),
+        lean=mix(first.lean, second.lean),
+        nod=mix(first.nod, second.nod),
+        twist=mix(first.twist, second.twist),
+        topple=mix(first.topple, second.topple),
+        topple_side=mix(first.topple_side, second.topple_side),
+        lift=mix(first.lift, second.lift),
+    )
 
 
 def _turn(points: np.ndarray, angle: float, axis: tuple[int, int]) -> np.ndarray:
@@ -199,7 +208,7 @@ def person_shapes(look: Look, placed: Placed, eye: tuple[float, float, float]) -
     if look.bag:
         strap = body[11] * 0.1 + body[0] * 0.9 + (0, 0.12, 0)
         parts.append([Shape(np.stack([strap, strap - (0, 0.16, 0)]), look.hair, 0.07 * size)])
-    middles = np.array([np.mean([shape.points.mean(axis=0) for shape in part], axis=0) for part in parts])
+    middles = 0.5 * np.array([part[0].points[0] + part[-1].points[-1] for part in parts])
     order = np.argsort(-((middles - np.array(eye)) ** 2).sum(axis=1), kind="stable")
     return [shape for index in order for shape in parts[index]]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from math import pi, sin
 
 import cv2
@@ -90,7 +91,7 @@ def bin_prop(rng: np.random.Generator, x: float, z: float, eye: Eye, sun: np.nda
     return Still(Drawn([*body, *box_shapes(x, z, (0.6, 0.1, 0.55), (34, 34, 36), eye, sun, 0.95)], x, z))
 
 
-def bollard(x: float, z: float, eye: Eye, sun: np.ndarray) -> Still:
+def bollard(x: float, z: float) -> Still:
     """A steel post by the kerb."""
     return Still(Drawn([Shape(np.array([(x, 0.05, z), (x, 0.8, z)]), (92, 94, 96), 0.07)], x, z))
 
@@ -104,7 +105,11 @@ def cone(x: float, z: float, eye: Eye, sun: np.ndarray) -> Still:
     """A traffic cone: small, bright and harmless."""
     rings = [
         Shape(np.array([(x, y, z), (x, y + 0.1, z)]), colour, radius)
-        for y, radius, colour in ((0.08, 0.14, (40, 90, 225)), (0.22, 0.1, (215, 215, 220)), (0.36, 0.06, (40, 90, 225)))
+        for y, radius, colour in (
+            (0.08, 0.14, (40, 90, 225)),
+            (0.22, 0.1, (215, 215, 220)),
+            (0.36, 0.06, (40, 90, 225)),
+        )
     ]
     base = box_shapes(x, z, (0.4, 0.05, 0.4), (40, 80, 200), eye, sun)
     return Still(Drawn(base + rings, x, z))
@@ -188,8 +193,10 @@ class Cloth:
         for step in range(7):
             bend = 0.12 * step / 6 * sin(3.1 * t + self.phase + step * 0.9)
             edges.append((self.x + 0.62 * step / 6 + 0.3 * abs(bend), self.top - 0.04 * step / 6, self.z - 0.3 + bend))
-        shapes = [Shape(np.array([(self.x, self.top - 1.2, self.z - 0.3), (self.x, self.top, self.z - 0.3)]), RAIL, 0.02)]
-        for step, (near, far) in enumerate(zip(edges, edges[1:], strict=False)):
+        shapes = [
+            Shape(np.array([(self.x, self.top - 1.2, self.z - 0.3), (self.x, self.top, self.z - 0.3)]), RAIL, 0.02)
+        ]
+        for step, (near, far) in enumerate(pairwise(edges)):
             gain = 0.85 + 0.5 * sin(3.1 * t + self.phase + step * 0.9 + 1.2) * 0.4
             blue, green, red = (min(part * gain, 255.0) for part in self.colour)
             drop = np.array([near, far, (far[0], far[1] - 0.9, far[2]), (near[0], near[1] - 0.9, near[2])])
@@ -242,5 +249,3 @@ def sign(rng: np.random.Generator, x: float, z: float, foot: float = 2.35) -> Ne
 def steam(rng: np.random.Generator, x: float, z: float) -> Effect:
     """Pale wisps from a drain: they move like smoke and are thin."""
     return Plume(rng, x, z, width=0.25, rise=0.7, tone=(205, 205, 205), density=0.2, life=2.2, count=8)
-
-

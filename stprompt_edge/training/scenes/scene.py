@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,12 +14,30 @@ from stprompt_edge.training.scenes.activity import normal_activity
 from stprompt_edge.training.scenes.camera import PERSON_M
 from stprompt_edge.training.scenes.effects import Sensor
 from stprompt_edge.training.scenes.events import EVENTS, Cue, Incident
+from stprompt_edge.training.scenes.interiors import lobby, shop
+from stprompt_edge.training.scenes.outdoors import car_park, plaza, street
 from stprompt_edge.training.scenes.props import Still
-from stprompt_edge.training.scenes.sites import SITES, Framing
+from stprompt_edge.training.scenes.sites import Framing, Site
 from stprompt_edge.training.scenes.sprites import Effect, Item, Solid, View, cast_shadow, claim, item_of, lay
 
+SITES: dict[str, Callable[[np.random.Generator, Framing], Site]] = {
+    "street": street,
+    "plaza": plaza,
+    "car park": car_park,
+    "lobby": lobby,
+    "shop": shop,
+}
 ANOMALIES: tuple[str, ...] = tuple(EVENTS)
 NORMAL = "normal"
+INDOORS = ("lobby", "shop")
+LEAST_OUTDOORS, LEAST_INDOORS, MOST = 0.12, 0.24, 0.5  # person_fraction: wider views reach beyond what is built
+OUTDOORS = tuple(scene for scene in SITES if scene not in INDOORS)
+SCENES_OF: dict[str, tuple[str, ...]] = {  # those that need a road or a pavement; the others happen anywhere
+    "explosion": OUTDOORS,
+    "car crash": ("street", "car park"),
+    "cyclist on the pavement": OUTDOORS,
+    "car on the pavement": OUTDOORS,
+}
 MIN_BOX_AREA = 0.003  # of the frame: what shows less of itself is not there yet
 
 Box = tuple[int, int, int, int]
@@ -62,8 +80,19 @@ class SceneSpec:
     def __post_init__(self) -> None:
         if self.scene not in SITES:
             raise UsageError(f"unknown scene {self.scene!r}", remedy=nearest(self.scene, SITES))
+        least = LEAST_INDOORS if self.scene in INDOORS else LEAST_OUTDOORS
+        if not least <= self.person_fraction <= MOST:
+            raise UsageError(
+                f"a person takes {self.person_fraction} of the frame's height in a {self.scene}",
+                remedy=f"choose person_fraction from {least} to {MOST}; outside it the camera sees where nothing is",
+            )
         if self.anomaly not in (NORMAL, *ANOMALIES):
             raise UsageError(f"unknown anomaly {self.anomaly!r}", remedy=nearest(self.anomaly, (NORMAL, *ANOMALIES)))
+        if self.scene not in SCENES_OF.get(self.anomaly, SITES):
+            raise UsageError(
+                f"{self.anomaly!r} cannot happen in a {self.scene}",
+                remedy=f"choose one of: {', '.join(SCENES_OF[self.anomaly])}",
+            )
         if self.anomaly != NORMAL and not 0 <= self.start_s < self.end_s <= self.seconds:
             raise UsageError(
                 f"the anomaly runs from {self.start_s} s to {self.end_s} s in a video of {self.seconds} s",
@@ -88,12 +117,16 @@ class Stage:
             cue = Cue(start=spec.start_s, end=spec.end_s, view_height_m=PERSON_M / spec.person_fraction)
             incident = EVENTS[spec.anomaly](life, site, cue)
         people = normal_activity(
-            life, site, spec.seconds, closed_way=incident.closed_way, closed_lane=incident.closed_lane
+            life,
+            site,
+            spec.seconds,
+            closed_way=incident.closed_way,
+            closed_lane=incident.closed_lane,
+            keep_out=incident.keep_out,
         )
         self._view = View(camera=site.camera, lighting=site.lighting, supersample=spec.supersample)
         stills = [prop for prop in site.props if isinstance(prop, Still)]
-        stills += [solid for solid in incident.solids if isinstance(solid, Still)]
-        self._solids: list[Solid] = people + [solid for solid in incident.solids if not isinstance(solid, Still)]
+        self._solids: list[Solid] = people + incident.solids
         self._effects: list[Effect] = [prop for prop in site.props if not isinstance(prop, Still)] + incident.effects
         self._blast = incident.blast
         self._sensor = Sensor(place, spec.size_wh, site.lighting, site.indoor)

@@ -158,6 +158,15 @@ class View:
         right = self.camera.matrix[0, :3] - self.camera.matrix[2, :3] * self.camera.size_wh[0] / 2
         return 1.0 if float(right @ self.lighting.sun) > 0 else -1.0
 
+    def sees(self, x: float, z: float, reach_m: float) -> bool:
+        """Whether anything within reach_m of a place on the ground can show in the frame."""
+        row, depth = self.camera.matrix[0], self.camera.depth_at(x, z)
+        if depth < 1.0:
+            return False
+        u = float(row[0] * x + row[2] * z + row[3]) / depth
+        margin = reach_m * self.camera.focal_px / max(depth - reach_m, 1.0)
+        return -margin <= u <= self.camera.size_wh[0] + margin
+
     def gain(self, x: float, z: float) -> np.ndarray:
         """The light [3] at a place on the ground."""
         return self.lighting.at(np.float32(x), np.float32(z))

@@ -10,6 +10,18 @@ from stprompt_edge.training.scenes.sprites import Colour
 TEXELS_PER_M = 36  # finer than a pixel of a 640 x 360 frame at the usual distance
 
 
+def texels(metres: float) -> int:
+    """A length in texels."""
+    return round(metres * TEXELS_PER_M)
+
+
+def muted(rng: np.random.Generator, low: float, high: float, spread: float = 22.0) -> Colour:
+    """A colour of the street: a grey between low and high, tinted a little."""
+    grey = rng.uniform(low, high) * np.array((0.92, 0.97, 1.0))
+    blue, green, red = np.clip(grey + rng.normal(0, spread, 3), 8, 240).tolist()
+    return (blue, green, red)
+
+
 def noise(rng: np.random.Generator, shape_hw: tuple[int, int], cell: float, octaves: int = 4) -> np.ndarray:
     """Fractal noise [h, w] float32, mean 0, standard deviation 1; cell is the size of its largest grain, texels."""
     height, width = shape_hw

@@ -6,6 +6,7 @@ Local axes of a vehicle: x to its right, y up, z the way it drives; metres, orig
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from math import cos, pi, sin, sqrt
 
 import numpy as np
@@ -96,19 +97,22 @@ class Faces:
     """Collects the faces of a vehicle that look towards the eye, lit by the sun."""
 
     def __init__(self, pose: VehiclePose, eye: tuple[float, float, float], sun: np.ndarray) -> None:
-        self.pose, self.sun = pose, sun
+        self.pose, self.sun = pose, sun.tolist()
         self.eye = np.array(eye)
         self.shapes: list[Shape] = []
 
     def face(self, local: list[tuple[float, float, float]], colour: Colour, gloss: float = 0.0) -> bool:
         """Adds a face whose corners run counter-clockwise seen from outside; False when it looks away."""
         points = _world(np.array(local, float), self.pose)
-        normal = np.cross(points[1] - points[0], points[2] - points[0])
-        normal /= max(float(np.linalg.norm(normal)), 1e-6)
-        if float(normal @ (self.eye - points.mean(axis=0))) <= 0:
+        (ax, ay, az), (bx, by, bz) = (points[1] - points[0]).tolist(), (points[2] - points[0]).tolist()
+        nx, ny, nz = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
+        ex, ey, ez = (self.eye - points[0]).tolist()
+        if nx * ex + ny * ey + nz * ez <= 0:
             return False
-        light = 0.5 + 0.22 * max(float(normal[1]), 0.0) + 0.42 * max(float(normal @ self.sun), 0.0)
-        self.shapes.append(Shape(points, _shade(colour, light, gloss * (0.3 + 0.7 * max(float(normal[1]), 0.0)))))
+        size = max(sqrt(nx * nx + ny * ny + nz * nz), 1e-6)
+        up, facing = max(ny / size, 0.0), max((nx * self.sun[0] + ny * self.sun[1] + nz * self.sun[2]) / size, 0.0)
+        light = 0.5 + 0.22 * up + 0.42 * facing
+        self.shapes.append(Shape(points, _shade(colour, light, gloss * (0.3 + 0.7 * up))))
         return True
 
     def side(self, sign: float, outline: list[tuple[float, float]], colour: Colour, inset: float = 0.0) -> bool:
@@ -124,7 +128,7 @@ def car_shapes(car: Car, pose: VehiclePose, eye: tuple[float, float, float], sun
     solid = Faces(pose, eye, sun)
     ground = [(-HALF_WIDTH, 0.02, z) for z, _ in outline] + [(HALF_WIDTH, 0.02, z) for z, _ in outline[::-1]]
     solid.shapes.append(Shape(_world(np.array(ground), pose), (14, 14, 15)))
-    for (z0, y0), (z1, y1) in zip(outline, outline[1:], strict=False):
+    for (z0, y0), (z1, y1) in pairwise(outline):
         wide0, wide1 = _half_width(y0), _half_width(y1)
         corners = [(-wide0, y0, z0), (-wide1, y1, z1), (wide1, y1, z1), (wide0, y0, z0)]
         glass = min(y0, y1) >= CABIN_Y - 0.01 and abs(y1 - y0) > 0.2
@@ -173,9 +177,7 @@ def _flank(solid: Faces, car: Car, outline: list[tuple[float, float]], sign: flo
             solid.side(sign, disc, colour, -depth)
 
 
-def cyclist_shapes(
-    look: Look, paint: Colour, pose: VehiclePose, eye: tuple[float, float, float]
-) -> list[Shape]:
+def cyclist_shapes(look: Look, paint: Colour, pose: VehiclePose, eye: tuple[float, float, float]) -> list[Shape]:
     """A rider on a bicycle, far parts first; the pedals follow pose.travelled."""
     crank = pose.travelled / 0.9  # one turn of the pedals per 5.6 m, a middle gear
     shapes = [
@@ -183,7 +185,11 @@ def cyclist_shapes(
     ]
     hip, shoulder = (0.0, 0.98, -0.22), (0.0, 1.42, 0.16)
     for side in (-1, 1):
-        foot = (side * 0.1, 0.30 + 0.17 * sin(crank + (0 if side < 0 else pi)), 0.02 + 0.17 * cos(crank + (side > 0) * pi))
+        foot = (
+            side * 0.1,
+            0.30 + 0.17 * sin(crank + (0 if side < 0 else pi)),
+            0.02 + 0.17 * cos(crank + (side > 0) * pi),
+        )
         start = (side * 0.09, hip[1], hip[2])
         knee = _knee(start, foot, 0.43, 0.43)
         shapes.append(Shape(_world(np.array([start, knee]), pose), look.trousers, 0.078))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -11,6 +10,7 @@ import av
 import numpy as np
 
 from stprompt_edge.errors import EnvironmentFailure
+from stprompt_edge.files import atomic_path
 
 KEYFRAME_S = 2  # the usual distance between key frames of an IP camera
 
@@ -24,25 +24,20 @@ def write_video(
         crf: x264's quality, 18 nearly transparent to 40 ruined. One thread, so that equal frames give equal bytes.
 
     Raises:
-        EnvironmentFailure: this build of PyAV has no libx264.
+        EnvironmentFailure: this build of PyAV has no libx264, or the disk is full.
+        UsageError: the folder cannot be written.
     """
-    partial = to.with_name(f".{to.name}.partial")
-    try:
-        with av.open(str(partial), "w", format="mp4") as container:
-            try:
-                stream = container.add_stream("libx264", rate=fps)
-            except av.FFmpegError as exc:
-                raise EnvironmentFailure("PyAV here has no libx264 encoder", remedy="pip install --force av") from exc
-            stream.width, stream.height, stream.pix_fmt = *size_wh, "yuv420p"
-            stream.time_base = Fraction(1, fps)
-            stream.options = {
-                "crf": str(crf), "preset": preset, "threads": "1", "g": str(KEYFRAME_S * fps), "movflags": "+faststart",
-            }  # fmt: skip
-            for image in frames:
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="bgr24")))
-            container.mux(stream.encode())
-        with partial.open("rb+") as written:
-            os.fsync(written.fileno())
-        partial.replace(to)
-    finally:
-        partial.unlink(missing_ok=True)
+    if "libx264" not in av.codecs_available:
+        raise EnvironmentFailure(
+            "this PyAV has no libx264 encoder",
+            remedy="use PyAV's own wheel: pip install --force-reinstall --only-binary :all: av",
+        )
+    with atomic_path(to) as temporary, av.open(str(temporary), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=fps)
+        stream.width, stream.height = size_wh
+        stream.pix_fmt = "yuv420p"
+        stream.time_base = Fraction(1, fps)
+        stream.options = {"crf": str(crf), "preset": preset, "threads": "1", "g": str(KEYFRAME_S * fps)}
+        for image in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="bgr24")))
+        container.mux(stream.encode())
