@@ -152,7 +152,7 @@ class _Watch:
 
     def _take(self, frame: CameraFrame, sampler: Sampler, save_video: bool) -> None:
         if save_video:
-            with self._writing.measure("write video"):
+            with self._writing.measure("write"):
                 self._outputs.frame(frame)
         if sampler.takes(frame.index):
             for detected in self._detector.push(frame):
@@ -161,7 +161,7 @@ class _Watch:
     def _publish(self, detected: DetectedFrame) -> None:
         detection = detected.detection
         self._detections += 1
-        with self._writing.measure("write results"):
+        with self._writing.measure("write"):
             self._outputs.detection(detection, detected.frame.image_bgr)
             self._close_event(self._events.update(detection))
         seconds = time.monotonic() - self._start

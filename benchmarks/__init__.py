@@ -1,0 +1,1 @@
+"""What README's figures come from: each module prints a table and writes JSON to benchmarks/results."""

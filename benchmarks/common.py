@@ -1,0 +1,53 @@
+"""The reference bundle, the footage, and where results go."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from stprompt_edge.assets import DEMO_CLIP
+from stprompt_edge.bench.latency import timestamp
+from stprompt_edge.bundle import Bundle, load_bundle
+from stprompt_edge.console import live_steps
+from stprompt_edge.files import write_text_atomic
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+REFERENCE_BUNDLE = ROOT / "bundles" / "vit-b-16-seeded"
+FOOTAGE = ROOT.parent / "shared" / "data" / "videos"
+console = Console()
+
+
+def reference_bundle() -> Bundle:
+    """ViT-B/16 with seeded random weights, zero-shot, all precisions; exported on first use."""
+    if not REFERENCE_BUNDLE.exists():
+        from stprompt_edge.export import ExportSettings, export_from_names
+
+        REFERENCE_BUNDLE.parent.mkdir(exist_ok=True)
+        with live_steps(console) as progress:
+            export_from_names(
+                None, REFERENCE_BUNDLE, "ViT-B-16-quickgelu", "none", "ucf-crime",
+                stride=16, seed=0, settings=ExportSettings(parity_video=DEMO_CLIP), progress=progress,
+            )  # fmt: skip
+    return load_bundle(REFERENCE_BUNDLE)
+
+
+def footage() -> list[Path]:
+    """Real surveillance clips where they are at hand, else the packaged rendered one."""
+    return sorted(FOOTAGE.glob("*.mp4")) or [DEMO_CLIP]
+
+
+def write_result(name: str, content: dict[str, Any]) -> None:
+    """Write benchmarks/results/NAME.json with the time of the measurement."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    write_text_atomic(path, json.dumps({"measured": timestamp(), **content}, indent=2) + "\n")
+    console.print(f"wrote {path.relative_to(ROOT)}")
+
+
+def read_result(name: str) -> dict[str, Any]:
+    """The committed figures of a benchmark."""
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
