@@ -85,7 +85,7 @@ class ZeroShotScorer:
 
     def score(self, context: NDArray[np.float32], x_clip_D: NDArray[np.float32]) -> Score:
         """Sum over the abnormal classes."""
-        return Score(score=1 - float(context[0]), class_probabilities=context)
+        return Score(score=max(1 - float(context[0]), 0.0), class_probabilities=context)  # rounding: 1 may be 1.0000001
 
     def _class_probabilities(self, embeddings_ND: NDArray[np.float32]) -> NDArray[np.float32]:
         """Phrase probabilities summed class by class: [N, D] -> [N, 1+C]."""
