@@ -19,8 +19,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from safetensors import SafetensorError, safe_open
 
 from stprompt_edge.errors import CheckFailed, UsageError
 from stprompt_edge.files import disk_errors, sync_folder
@@ -39,12 +38,14 @@ ENCODER_NAMES = {
     "cpu8": "encoder.cpu8.onnx",  # dynamic int8 for ONNX Runtime on a CPU
 }
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_MAX_NAME_BYTES = 255  # of a file's name, on every file system that matters
+
+Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ClipSection(_Section):
@@ -241,6 +242,7 @@ def staged_folder(path: Path) -> Iterator[Path]:
         EnvironmentFailure: if the disk is full.
     """
     check_replaceable(path)
+    path = path.resolve()  # a link stays, and its target is replaced
     partial = path.with_name(path.name + ".partial")
     with disk_errors(path):
         shutil.rmtree(partial, ignore_errors=True)
@@ -269,11 +271,13 @@ def seal_bundle(folder: Path, manifest: Manifest) -> Bundle:
 
 
 def check_replaceable(path: Path) -> None:
-    """Refuse to overwrite what is not a bundle.
+    """Refuse to overwrite what is not a bundle, and the folder that the caller is in, which would be pulled away.
 
     Raises:
-        UsageError: if `path` exists and is neither a bundle nor an empty folder.
+        UsageError: if `path` exists and is neither a bundle nor an empty folder, or holds the current folder.
     """
+    if Path.cwd().is_relative_to(path.resolve()):
+        raise UsageError(f"{path} holds the current folder", remedy="choose a folder of its own: --out BUNDLE")
     if path.exists() and not (path / MANIFEST_NAME).is_file() and not (path.is_dir() and not any(path.iterdir())):
         raise UsageError(f"{path} exists and is not a bundle", remedy="choose another --out, or remove it yourself")
 
@@ -307,7 +311,7 @@ def _read_manifest(path: Path) -> Manifest:
     file = path / MANIFEST_NAME
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as exc:
+    except (ValueError, RecursionError) as exc:  # not UTF-8, not JSON, a number too long, nested too deep
         raise _damaged(path, f"{MANIFEST_NAME} is not JSON ({exc})") from exc
     version = content.get("schema_version") if isinstance(content, dict) else None
     if isinstance(version, int) and version > SCHEMA_VERSION:
@@ -327,9 +331,9 @@ def _check_file(path: Path, name: str, entry: FileEntry) -> None:
     """One listed file: inside the folder, there, and unchanged."""
     pure = PurePosixPath(name)
     file = path / name
-    leaves = pure.is_absolute() or ".." in pure.parts or "\\" in name or "\0" in name or str(pure) != name
-    if leaves or not file.resolve().is_relative_to(path.resolve()):
-        raise _damaged(path, f"{MANIFEST_NAME} lists {name!r}, a path that leaves the bundle")
+    odd = not name.isprintable() or len(name.encode()) > _MAX_NAME_BYTES or "\\" in name or str(pure) != name
+    if odd or pure.is_absolute() or ".." in pure.parts or not file.resolve().is_relative_to(path.resolve()):
+        raise _damaged(path, f"{MANIFEST_NAME} lists {name!r}, which is not a path inside the bundle")
     if not file.is_file():
         raise _damaged(path, f"{name} is missing")
     if file.stat().st_size != entry.bytes:
@@ -370,25 +374,31 @@ def _manifest_geometry(path: Path, manifest: Manifest) -> Geometry:
 
 
 def _read_text(path: Path, manifest: Manifest, vocabulary: Vocabulary) -> TextEmbeddings:
-    try:
-        tensors = load_file(path / TEXT_NAME)
-    except SafetensorError as exc:
-        raise _damaged(path, f"{TEXT_NAME} is not a safetensors file ({exc})") from exc
     width = manifest.clip.embedding_width
     expected = {
         "label_prompts": (len(vocabulary.class_names), width),
         "normal_phrases": (len(vocabulary.normal_phrases), width),
         "abnormal_phrases": (len(vocabulary.abnormal_phrases), width),
     }
-    if set(tensors) != set(expected):
-        raise _damaged(path, f"{TEXT_NAME} holds {sorted(tensors)}, expected {sorted(expected)}")
-    for name, shape in expected.items():
-        tensor = tensors[name]
-        if tensor.shape != shape or tensor.dtype != np.float32:
-            raise _damaged(
-                path, f"{TEXT_NAME}, {name} is {tensor.dtype}{list(tensor.shape)}, expected float32{list(shape)}"
-            )
+    try:
+        with safe_open(path / TEXT_NAME, framework="np") as file:
+            headers = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  not a dict
+            _check_headers(path, headers, expected)
+            tensors = {name: file.get_tensor(name) for name in expected}
+    except SafetensorError as exc:
+        raise _damaged(path, f"{TEXT_NAME} is not a safetensors file ({exc})") from exc
+    for name, tensor in tensors.items():
         length_error = float(np.abs(np.linalg.norm(tensor, axis=1) - 1).max())
         if not math.isfinite(length_error) or length_error > 1e-3:
             raise _damaged(path, f"{TEXT_NAME}, {name} is not of unit length")
     return TextEmbeddings(**tensors)
+
+
+def _check_headers(path: Path, headers: dict[str, Any], expected: dict[str, tuple[int, int]]) -> None:
+    """Names, types and shapes, before any tensor is read: NumPy lacks some of the types that a file may name."""
+    if set(headers) != set(expected):
+        raise _damaged(path, f"{TEXT_NAME} holds {sorted(headers)}, expected {sorted(expected)}")
+    for name, shape in expected.items():
+        got = headers[name].get_dtype(), tuple(headers[name].get_shape())
+        if got != ("F32", shape):
+            raise _damaged(path, f"{TEXT_NAME}, {name} is {got[0]}{list(got[1])}, expected F32{list(shape)}")

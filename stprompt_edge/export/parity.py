@@ -76,7 +76,7 @@ def compare(candidate: Trace, reference: Trace, source: str) -> ParityFigures:
     """Smallest cosine of the embeddings and largest difference of the scores."""
     a, b = candidate.embeddings.astype(np.float64), reference.embeddings.astype(np.float64)
     cosines = (a * b).sum(axis=1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
-    difference = float(np.abs(candidate.scores - reference.scores).max())
+    difference = float(np.nan_to_num(np.abs(candidate.scores - reference.scores), nan=1.0).max())  # scores are 0..1
     return ParityFigures(
         min_cosine=round(float(np.nan_to_num(cosines, nan=-1.0).min()), 7),
         max_score_difference=round(difference, 7),
