@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import cos, pi, sin
+from math import cos, inf, pi, sin
 
 import numpy as np
 
@@ -21,7 +21,9 @@ from stprompt_edge.training.scenes.vehicles import (
 )
 
 STEP_M = 0.72  # one step of a walk
+PARTY_EVERY_S = 14.0
 Interval = tuple[float, float]
+NEVER: Interval = (inf, inf)
 Region = tuple[float, float, float, float]  # (x0, z0, x1, z1) on the ground, metres
 NOWHERE: Region = (0.0, 0.0, 0.0, 0.0)
 
@@ -215,6 +217,22 @@ def walkers(rng: np.random.Generator, way: Path, seconds: float, per_minute: flo
     return people
 
 
+def parties(rng: np.random.Generator, way: Path, seconds: float, closed: Interval) -> list[Solid]:
+    """Close groups who pass briskly, one about every PARTY_EVERY_S: much motion, and nothing wrong with it."""
+    people: list[Solid] = []
+    for _ in range(int(rng.poisson(seconds / PARTY_EVERY_S))):
+        begin, speed = float(rng.uniform(-8, seconds)), float(rng.uniform(1.5, 2.0))
+        size, mine = int(rng.integers(4, 8)), way if rng.random() < 0.5 else way.turned()
+        if begin < closed[1] and begin + mine.length / speed > closed[0]:
+            continue
+        for _ in range(size):
+            beside = mine.moved(0.0, float(rng.uniform(-1, 1)) * way.half_width)
+            behind = begin + float(rng.uniform(0, 2.5)) / speed
+            script = Walk(way=beside, begin=behind, speed=speed, phase=float(rng.uniform(0, 6)), run=0.15)
+            people.append(Person(look=random_look(rng), script=script))
+    return people
+
+
 def traffic(rng: np.random.Generator, lane: Path, seconds: float, closed: Interval) -> list[Solid]:
     """Cars, and now and then a cyclist, along a lane."""
     found: list[Solid] = []
@@ -279,7 +297,10 @@ def normal_activity(
     nobody stands in keep_out."""
     actors: list[Solid] = []
     for index, way in enumerate(site.walkways):
-        actors += walkers(rng, way, seconds, float(rng.uniform(9, 17)), closed_way if index == 0 else (0.0, 0.0))
+        closed = closed_way if index == 0 else NEVER
+        actors += walkers(rng, way, seconds, float(rng.uniform(7, 14)), closed)
+        if index == 0:
+            actors += parties(rng, way, seconds, closed)
     for index, lane in enumerate(site.lanes):
-        actors += traffic(rng, lane, seconds, closed_lane if index == 0 else (0.0, 0.0))
+        actors += traffic(rng, lane, seconds, closed_lane if index == 0 else NEVER)
     return actors + groups(rng, site, seconds, keep_out)

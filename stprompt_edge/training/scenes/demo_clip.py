@@ -13,7 +13,7 @@ from stprompt_edge.training.scenes.video_file import write_video
 
 DEMO = SceneSpec(
     scene_seed=46,
-    seed=22,
+    seed=31,
     scene="street",
     person_fraction=0.34,
     anomaly="fire and smoke",

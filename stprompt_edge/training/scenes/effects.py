@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from math import sin
+from math import exp, sin
 
 import cv2
 import numpy as np
 
 from stprompt_edge.training.scenes.lighting import Lighting
 
+HUNT_S = 0.7  # how fast an automatic exposure that jumped comes back
 SPARE = 64  # the noise field is larger than the frame by this much and read at a moving offset
 
 
@@ -30,6 +31,7 @@ class Sensor:
         self._blur = float(rng.uniform(0.35, 0.7)) * width / 400
         self._flicker = float(rng.uniform(0.008, 0.025) if indoor else rng.uniform(0.0, 0.006))
         self._drift, self._phase = float(rng.uniform(0.01, 0.05)), float(rng.uniform(0, 6))
+        self._hunts_every, self._hunt = float(rng.uniform(5, 13)), float(rng.uniform(-0.12, 0.12))
         self._gain = float(rng.uniform(0.92, 1.08))
         hour = float(rng.uniform(20, 28) if lighting.dark else rng.uniform(8, 17))
         self._clock = datetime(2024, 1, 1) + timedelta(days=int(rng.integers(360)), hours=hour)
@@ -40,7 +42,9 @@ class Sensor:
     def exposed(self, light: np.ndarray, index: int, t: float, flash: float) -> np.ndarray:
         """The frame [H, W, 3] uint8 of a picture [H, W, 3] float32, which is overwritten."""
         cloud = 1 + self._drift * sin(0.31 * t + self._phase) + self._flicker * sin(39.1 * t + self._phase)
-        gain = self._gain * cloud * (1 + flash)
+        since = (t + 2 * self._phase) % self._hunts_every
+        hunt = 1 + self._hunt * exp(-since / HUNT_S)
+        gain = self._gain * cloud * hunt * (1 + flash)
         cv2.multiply(light, self._vignette, dst=light, scale=gain)
         soft = cv2.GaussianBlur(light, (0, 0), self._blur) if self._blur > 0.3 else light
         frame = cv2.convertScaleAbs(soft)

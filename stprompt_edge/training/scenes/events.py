@@ -9,6 +9,7 @@ from math import pi, sin
 import numpy as np
 
 from stprompt_edge.training.scenes.activity import (
+    NEVER,
     NOWHERE,
     STEP_M,
     Driver,
@@ -26,8 +27,6 @@ from stprompt_edge.training.scenes.sites import Path, Site
 from stprompt_edge.training.scenes.sprites import Effect, Solid
 from stprompt_edge.training.scenes.vehicles import PAINTS, VehiclePose, random_car
 
-OPEN: Interval = (0.0, 0.0)
-
 
 @dataclass(kw_only=True)
 class Incident:
@@ -42,8 +41,8 @@ class Incident:
     solids: list[Solid] = field(default_factory=list)
     effects: list[Effect] = field(default_factory=list)
     blast: Blast | None = None
-    closed_way: Interval = OPEN
-    closed_lane: Interval = OPEN
+    closed_way: Interval = NEVER
+    closed_lane: Interval = NEVER
     keep_out: Region = NOWHERE
 
 
