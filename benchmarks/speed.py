@@ -27,7 +27,7 @@ def run_program(bundle: Bundle, video: Path, *options: str) -> dict[str, Any]:
             "--max-frames", str(RUN_FRAMES), "--json", *options,
         ]  # fmt: skip
         output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    summary = json.loads(output)["summary"]
+    summary = json.loads(output)
     return {
         "options": " ".join(options),
         "camera_frames": summary["camera_frames"],

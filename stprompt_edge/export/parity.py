@@ -97,7 +97,7 @@ def check_parity(precision: str, figures: ParityFigures, *, force: bool) -> Pari
             f"{precision} missed parity with fp32 on {figures.frames} frames of {figures.source}: smallest cosine "
             f"{figures.min_cosine:.5f} (limit {MIN_COSINE}), largest score difference "
             f"{figures.max_score_difference:.4f} (limit {MAX_SCORE_DIFFERENCE})",
-            remedy=f"export without it (--precision), or keep it all the same with --force; nothing was written",
+            remedy="export without it (--precision), or keep it all the same with --force; nothing was written",
         )
     return figures.model_copy(update={"accepted_by_force": missed})
 

@@ -26,7 +26,6 @@ from stprompt_edge.runtime.sinks import OutputFolder
 from stprompt_edge.runtime.sources import Source, open_source
 from stprompt_edge.runtime.timing import StageTimer, peak_rss_mib
 
-
 _Number = TypeVar("_Number", int, float)
 
 

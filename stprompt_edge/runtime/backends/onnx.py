@@ -166,6 +166,7 @@ def check_tensors(
             )
             if not fits:
                 raise CheckFailed(
-                    f"{path}: {kind} {name} has shape {shapes[name]}, expected {['any' if s is None else s for s in shape]}",
+                    f"{path}: {kind} {name} has shape {shapes[name]}, "
+                    f"expected {['any' if size is None else size for size in shape]}",
                     remedy="export the bundle again",
                 )

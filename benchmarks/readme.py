@@ -1,0 +1,112 @@
+"""Writes the committed figures into README.md, between its markers. A test keeps the two equal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks.common import ROOT, console, read_result
+from stprompt_edge.files import write_text_atomic
+
+README = ROOT / "README.md"
+
+
+def speed_table() -> str:
+    """Literal against packed, and what that means in cameras."""
+    speed = read_result("speed")
+    literal = speed["reference"]["p50_ms"]
+    rows = [("literal: frame and 49 windows, each resized and encoded alone, PyTorch fp32", literal)]
+    for name, step in (
+        ("packed, int8, all 49 windows: whole step", speed["watch_all"]),
+        ("packed, int8, 12 windows picked by motion: whole step", speed["watch"]),
+    ):
+        rows.append((name, step["step"]["p50_ms"]))
+    lines = [
+        "| one sampled frame, ViT-B/16 | median ms | times faster |",
+        "|---|--:|--:|",
+        *(f"| {name} | {value:,.0f} | {literal / value:.0f} |" for name, value in rows),
+        "",
+        f"{machine_line(speed)}: {speed['sampled_frames_per_second']:.1f} sampled frames/s, which is "
+        f"{speed['cameras']:.1f} cameras of 25 fps at stride {speed['stride']}. The step costs "
+        f"{speed['ratios']['whole watch step / bare encoder']:.2f} times its bare encoder call. "
+        "Measured by `make bench` (`benchmarks/results/speed.json`).",
+    ]
+    return "\n".join(lines)
+
+
+def stage_table() -> str:
+    """Every stage of the watch and locate steps."""
+    speed = read_result("speed")
+    watch, locate = speed["watch"], speed["locate"]
+    stages = [stage for stage in locate if stage != "step"] + ["step"]
+    lines = ["| stage | watch p50 / p95 / p99 ms | locate p50 / p95 / p99 ms |", "|---|--:|--:|"]
+    lines += [f"| {stage} | {percentiles(watch.get(stage))} | {percentiles(locate[stage])} |" for stage in stages]
+    memory = ", ".join(f"{run['peak_rss_mib']:.0f} MiB with `{run['options']}`" for run in speed["runs"])
+    return "\n".join([*lines, "", f"Peak memory of the whole program: {memory}."])
+
+
+def parity_table() -> str:
+    """fp16 and cpu8 against fp32."""
+    parity = read_result("parity")
+    lines = ["| precision | footage | smallest cosine to fp32 | largest score difference |", "|---|---|--:|--:|"]
+    lines += [
+        f"| {row['precision']} | {row['source']} | {row['min_cosine']:.5f} | {row['max_score_difference']:.5f} |"
+        for row in parity["rows"]
+    ]
+    return "\n".join(lines)
+
+
+def endurance_line() -> str:
+    """Cost and memory over 30 minutes."""
+    figures = read_result("endurance")
+    memory = figures["rss_mib"]
+    return (
+        f"Over {figures['minutes']} minutes of video ({figures['steps']:,} steps) the median step of the last tenth "
+        f"took {figures['last_over_first']:.2f} times that of the first tenth, and memory went from "
+        f"{memory['after the first tenth']:.0f} to {memory['at the end']:.0f} MiB."
+    )
+
+
+def machine_line(result: dict[str, Any]) -> str:
+    """The processor that a result was measured on."""
+    machine = result["machine"]
+    return f"{machine['cores']} cores of {machine['processor']} (int8 instructions: {machine['int8 instructions']})"
+
+
+def percentiles(latency: dict[str, float] | None) -> str:
+    """`p50 / p95 / p99`, or nothing for a stage that the step does not have."""
+    return " / ".join(f"{latency[key]:.2f}" for key in ("p50_ms", "p95_ms", "p99_ms")) if latency else ""
+
+
+SECTIONS: dict[str, Callable[[], str]] = {
+    "speed": speed_table,
+    "stages": stage_table,
+    "parity": parity_table,
+    "endurance": endurance_line,
+}
+
+
+def render(text: str) -> str:
+    """README with every marked section made anew.
+
+    Raises:
+        ValueError: if a marker is missing.
+    """
+    for name, section in SECTIONS.items():
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)", re.DOTALL)
+        if not pattern.search(text):
+            raise ValueError(f"README.md has no section <!-- {name} -->")
+        content = section()
+        text = pattern.sub(lambda match, content=content: match[1] + content + match[2], text)
+    return text
+
+
+def main() -> None:
+    """Rewrite README.md."""
+    write_text_atomic(README, render(README.read_text(encoding="utf-8")))
+    console.print("wrote README.md")
+
+
+if __name__ == "__main__":
+    main()
