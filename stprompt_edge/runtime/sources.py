@@ -42,6 +42,7 @@ IMAGE_FOLDER_FPS = 25.0  # a folder of images has no clock: PAL's rate is assume
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp"})
 TEXT_ART_FORMATS = frozenset({"tty", "bin", "xbin", "adf", "idf"})  # FFmpeg draws a .txt file as a video
 FRAME_THREADS_MAX_PIXELS = 3840 * 2160  # frame threads hold one decoded frame per core: above UHD use slice threads
+_METADATA_OPTIONS: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 MAX_PLAUSIBLE_FPS = 1000.0  # RTSP streams without a rate report their 90 kHz clock
 MISSING_TAIL_SECONDS = 1.0  # a container's duration may round, or follow a longer audio track, by this much
 
@@ -220,7 +221,7 @@ def _open_container(name: str, url: str, **options: Any) -> Any:
     """`av.open`, with FFmpeg's errors in our words. PyAV keeps FFmpeg's log off stderr unless told otherwise."""
     started_s = time.monotonic()
     try:
-        return av.open(url, metadata_errors="replace", **options)
+        return av.open(url, **_METADATA_OPTIONS, **options)
     except (av.error.FFmpegError, ValueError) as exc:
         open_timeout_s = options.get("timeout", (float("inf"),))[0]
         raise _open_failure(name, url, exc, timed_out=time.monotonic() - started_s >= open_timeout_s) from exc
