@@ -27,6 +27,7 @@ from stprompt_edge.runtime.timing import StageTimer, peak_rss_mib
 CAMERA_FPS = 25.0  # a common camera, for "how many cameras is that"
 WARM_UP_STEPS = 3
 REFERENCE_STEPS = 2  # one takes seconds
+MAX_FRAME_BYTES = 512 << 20  # of frames held in memory: 8K ones have 100 MB
 Reference = Callable[[NDArray[np.float32]], None]  # encodes one preprocessed frame [3, S, S] and all its fine windows
 
 
@@ -64,7 +65,7 @@ class BenchResult:
 
 
 def read_sampled_frames(source: str, stride: int, count: int) -> list[CameraFrame]:
-    """The first `count` sampled frames of a video; denser than `stride` where the video is too short for that.
+    """Up to `count` sampled frames from the start of a video; denser than `stride` where it is too short for that.
 
     Raises:
         SourceError: if the source cannot be read.
@@ -75,8 +76,8 @@ def read_sampled_frames(source: str, stride: int, count: int) -> list[CameraFram
         frames: list[CameraFrame] = []
         for frame in opened.frames(lambda index: index % stride == 0):
             frames.append(frame)
-            if len(frames) == count:
-                return frames
+            if len(frames) == count or len(frames) * frame.image_bgr.nbytes > MAX_FRAME_BYTES:
+                break
     if len(frames) < WARM_UP_STEPS + 2:
         raise SourceError(f"{source} has only {len(frames)} frames to measure on", remedy="use a longer video")
     return frames

@@ -114,22 +114,22 @@ def _resolve_weights(open_clip: Any, name: str, pretrained: str) -> str | None:
 def _create(open_clip: Any, name: str, weights: str | None) -> Any:
     try:
         return open_clip.create_model(name, pretrained=weights, load_weights=weights is not None)
-    except OSError as exc:  # huggingface_hub and urllib raise subclasses of it when the network says no
-        raise EnvironmentFailure(
-            f"CLIP weights '{weights}' for {name} cannot be fetched ({type(exc).__name__}: {_first_line(exc)})",
-            remedy="fetch them on a connected machine and pass the file: --pretrained PATH",
-        ) from exc
-    except Exception as exc:
-        if weights is None or not Path(weights).is_file():
+    except Exception as exc:  # open_clip, torch.load and the hub's client raise many kinds
+        if weights is None:
             raise
-        raise UsageError(  # torch.load and load_state_dict raise many kinds on a foreign file
-            f"{weights} does not hold weights of {name} ({type(exc).__name__}: {_first_line(exc)})",
-            remedy="pass the matching --clip name, or another file",
+        if Path(weights).is_file():
+            raise UsageError(
+                f"{weights} does not hold weights of {name} ({_first_line(exc)})",
+                remedy="pass the matching --clip name, or another file",
+            ) from exc
+        raise EnvironmentFailure(
+            f"CLIP weights '{weights}' for {name} cannot be fetched ({_first_line(exc)})",
+            remedy="fetch them on a connected machine and pass the file: --pretrained PATH",
         ) from exc
 
 
 def _first_line(exc: BaseException) -> str:
-    return str(exc).strip().partition("\n")[0][:200]
+    return f"{type(exc).__name__}: {str(exc).strip().partition(chr(10))[0][:160]}"
 
 
 @contextmanager

@@ -59,9 +59,12 @@ class Alarm:
         return self.on
 
 
+MAX_EVENT_FRAMES = 4096  # sampled frames; an alarm that stays on for days becomes many events, not one endless one
+
+
 @dataclass
 class EventBuilder:
-    """Detections -> events: from the first sampled frame with the alarm on to the last one."""
+    """Detections -> events: from the first sampled frame with the alarm on to the last one, at most 4096."""
 
     _detections: list[FrameBoxes] = field(default_factory=list)
     _peak: Detection | None = None
@@ -76,7 +79,7 @@ class EventBuilder:
         )
         if self._peak is None or detection.score > self._peak.score:
             self._peak = detection
-        return None
+        return self.finish() if len(self._detections) == MAX_EVENT_FRAMES else None
 
     def finish(self) -> Event | None:
         """End the event that is open, if any."""

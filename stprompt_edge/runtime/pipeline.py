@@ -258,5 +258,11 @@ def describe_bundle(bundle: Bundle) -> dict[str, str]:
 
 def _warnings(source: Source, sampler: Sampler, bundle: Bundle, failure: SourceError | None) -> tuple[str, ...]:
     trained = bundle.manifest.method.seconds_between_samples or 0.0
-    found = [*source.warnings, stride_warning(sampler.stride, source.info.fps, trained), failure and failure.what]
+    random = "this bundle's CLIP weights are random: its scores mean nothing"
+    found = [
+        *source.warnings,
+        stride_warning(sampler.stride, source.info.fps, trained),
+        random if bundle.manifest.clip.pretrained == "none" else None,
+        failure and failure.what,
+    ]
     return tuple(warning for warning in found if warning)
