@@ -1,0 +1,64 @@
+"""STPrompt's training losses (eq. 6-10) from video-level labels.
+
+Suffixes: B videos, T sampled frames (padded), P classes with `normal` first, D width of the embedding.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+TOPK_DIVISOR = 16  # k = T // 16 + 1, the paper's
+
+
+def topk_mean(values_BT: Tensor, lengths_B: Tensor) -> Tensor:
+    """Eq. 6: mean of the k = T // 16 + 1 largest values of each video's own frames.
+
+    Args:
+        values_BT: [B, T] float; what lies behind a video's length is ignored.
+        lengths_B: [B] int64, 1..T.
+
+    Returns:
+        [B] float.
+    """
+    padding = torch.arange(values_BT.shape[1])[None] >= lengths_B[:, None]
+    ordered = values_BT.masked_fill(padding, -torch.inf).sort(dim=1, descending=True).values
+    counts = lengths_B // TOPK_DIVISOR + 1
+    chosen = torch.arange(values_BT.shape[1])[None] < counts[:, None]
+    return ordered.masked_fill(~chosen, 0).sum(dim=1) / counts
+
+
+def classification_loss(anomaly_logit_BT: Tensor, lengths_B: Tensor, abnormal_B: Tensor) -> Tensor:
+    """Eq. 7, C-branch: binary cross-entropy of the top-k mean probability with the video's label.
+
+    Args:
+        anomaly_logit_BT: [B, T].
+        lengths_B: [B].
+        abnormal_B: [B] float, 1 for an abnormal video.
+    """
+    return F.binary_cross_entropy(topk_mean(anomaly_logit_BT.sigmoid(), lengths_B), abnormal_B)
+
+
+def alignment_loss(similarity_BTP: Tensor, lengths_B: Tensor, labels_B: Tensor, tau: float) -> Tensor:
+    """Eq. 8, A-branch, MIL-Align: cross-entropy over classes of each class's top-k mean similarity at temperature tau.
+
+    Args:
+        similarity_BTP: [B, T, P] cosines.
+        lengths_B: [B].
+        labels_B: [B] int64, row of the video's class; 0 is `normal`.
+        tau: temperature.
+    """
+    by_class = torch.stack([topk_mean(column, lengths_B) for column in similarity_BTP.unbind(dim=2)], dim=1)  # [B, P]
+    return F.cross_entropy(by_class / tau, labels_B)
+
+
+def contrastive_loss(label_prompts_PD: Tensor) -> Tensor:
+    """Eq. 9: pushes the abnormal label prompts away from `normal`: mean positive cosine with row 0."""
+    unit = F.normalize(label_prompts_PD, dim=-1)
+    return (unit[1:] @ unit[0]).clamp(min=0).mean()
+
+
+def total_loss(classification: Tensor, alignment: Tensor, contrastive: Tensor, alpha: float, beta: float) -> Tensor:
+    """Eq. 10: classification + alpha * alignment + beta * contrastive."""
+    return classification + alpha * alignment + beta * contrastive
