@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
+__all__ = ["DEMO_BUNDLE", "DEMO_CLIP"]
+
 _DEMO = Path(str(resources.files(__name__))) / "demo"
 DEMO_CLIP = _DEMO / "clip.mp4"
 DEMO_BUNDLE = _DEMO / "bundle"
