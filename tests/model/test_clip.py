@@ -1,0 +1,162 @@
+"""Loading CLIP: names, tags, files and seeds."""
+
+from __future__ import annotations
+
+import builtins
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from stprompt_edge.errors import EnvironmentFailure, UsageError
+from stprompt_edge.model.clip import Clip, embed_texts, load_clip
+from stprompt_edge.preprocess import CLIP_MEAN_RGB, CLIP_STD_RGB
+
+DEMO = "stprompt-demo-16"
+
+
+def weights_of(clip: Clip) -> dict[str, torch.Tensor]:
+    return clip.model.state_dict()
+
+
+def equal(a: Clip, b: Clip) -> bool:
+    first, second = weights_of(a), weights_of(b)
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_seed_gives_the_same_weights_and_leaves_the_random_state_alone(demo_clip: Clip) -> None:
+    before = torch.get_rng_state()
+    again = load_clip(DEMO, "none", seed=0)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(123)
+    assert equal(again, demo_clip)
+    assert equal(load_clip(DEMO, "none", seed=0), demo_clip)
+    assert not equal(load_clip(DEMO, "none", seed=1), demo_clip)
+
+
+def test_it_is_frozen_and_in_eval_mode(demo_clip: Clip) -> None:
+    assert not any(module.training for module in demo_clip.model.modules())
+    assert not any(parameter.requires_grad for parameter in demo_clip.model.parameters())
+    assert {parameter.dtype for parameter in demo_clip.model.parameters()} == {torch.float32}
+
+
+def test_facts(demo_clip: Clip, vit_b_16: Clip) -> None:
+    for clip, width in [(demo_clip, 128), (vit_b_16, 512)]:
+        assert clip.patch_size == 16
+        assert clip.preprocessing.size == 224
+        assert clip.preprocessing.mean_rgb == CLIP_MEAN_RGB
+        assert clip.preprocessing.std_rgb == CLIP_STD_RGB
+        assert clip.tau == pytest.approx(0.07)  # of a model at the start of its training
+        assert clip.model.visual.proj.shape[1] == width
+    assert (demo_clip.name, demo_clip.pretrained, demo_clip.seed) == (DEMO, "none", 0)
+
+
+def test_the_logger_is_quiet_and_left_as_it_was(caplog: pytest.LogCaptureFixture) -> None:
+    level = logging.getLogger().level
+    load_clip(DEMO, "none")
+    assert logging.getLogger().level == level
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("texts", [["normal"], ["normal", "a fight", "fire"]])
+def test_embed_texts(demo_clip: Clip, texts: list[str]) -> None:
+    got = embed_texts(demo_clip, texts)
+    assert got.shape == (len(texts), 128)
+    torch.testing.assert_close(got.norm(dim=1), torch.ones(len(texts)))
+    expected = demo_clip.model.encode_text(demo_clip.tokenize(texts[-1:]))[0]
+    torch.testing.assert_close(got[-1], expected / expected.norm(), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("", "unknown CLIP model ''\n  fix: known: "),
+        ("ViT-B-16-quickgleu", "did you mean 'ViT-B-16-quickgelu'"),
+        ("stprompt-demo", "did you mean 'stprompt-demo-16'"),
+    ],
+)
+def test_an_unknown_model(name: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        load_clip(name, "none")
+
+
+def test_the_models_that_are_offered_can_be_packed() -> None:
+    with pytest.raises(UsageError, match=r"known: .*ViT-B-16") as caught:
+        load_clip("?", "none")
+    assert not any(other in caught.value.remedy for other in ("SigLIP", "B-32", "RN50", "plus", "336"))
+
+
+@pytest.mark.parametrize("pretrained", ["openia", "missing.safetensors", "/no/such/file", ""])
+def test_unknown_weights(pretrained: str) -> None:
+    message = (
+        f"no pretrained weights '{pretrained}' for ViT-B-16-quickgelu: neither a file nor a tag.*\n.*known: .*openai"
+    )
+    with pytest.raises(UsageError, match=message):
+        load_clip("ViT-B-16-quickgelu", pretrained)
+
+
+def test_weights_from_a_file(tmp_path: Path, demo_clip: Clip) -> None:
+    file = tmp_path / "weights.safetensors"
+    save_file({name: tensor.clone() for name, tensor in weights_of(demo_clip).items()}, file)
+    loaded = load_clip(DEMO, str(file), seed=7)
+    assert equal(loaded, demo_clip)
+    assert loaded.pretrained == "weights.safetensors"  # the name, since a bundle travels
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+@pytest.mark.parametrize("content", [b"", b"not weights"], ids=["empty", "text"])
+def test_a_file_that_holds_no_weights(tmp_path: Path, content: bytes, suffix: str) -> None:
+    file = tmp_path / f"wrong{suffix}"
+    file.write_bytes(content)
+    with pytest.raises(
+        UsageError, match=rf"wrong{suffix} does not hold weights of {DEMO} \(.*\)\n  fix: pass the matching"
+    ):
+        load_clip(DEMO, str(file))
+
+
+def test_weights_of_another_model(tmp_path: Path) -> None:
+    file = tmp_path / "other.safetensors"
+    save_file({"visual.proj": torch.zeros(3, 3)}, file)
+    with pytest.raises(UsageError, match=r"other\.safetensors does not hold weights of stprompt-demo-16"):
+        load_clip(DEMO, str(file))
+
+
+@pytest.mark.parametrize("error", [OSError("no route to host"), ConnectionError("refused")])
+def test_weights_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch, error: OSError) -> None:
+    import open_clip
+
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(open_clip, "create_model", refuse)
+    with pytest.raises(
+        EnvironmentFailure, match=r"CLIP weights 'openai' for ViT-B-16-quickgelu cannot be fetched .*\n.*PATH"
+    ):
+        load_clip("ViT-B-16-quickgelu", "openai")
+
+
+def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    import open_clip
+
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise AttributeError("a bug")
+
+    monkeypatch.setattr(open_clip, "create_model", fail)
+    with pytest.raises(AttributeError, match="a bug"):
+        load_clip(DEMO, "none")
+
+
+def test_without_open_clip(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def without(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name == "open_clip":
+            raise ImportError("No module named 'open_clip'")
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(EnvironmentFailure, match=r"open_clip cannot be imported .*\n.*stprompt-edge\[export\]"):
+        load_clip(DEMO, "none")
