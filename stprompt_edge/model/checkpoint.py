@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from stprompt_edge.bundle import ClipSection, MethodSection
 from stprompt_edge.errors import CheckFailed, UsageError
 from stprompt_edge.files import write_bytes_atomic
-from stprompt_edge.model.clip import Clip
+from stprompt_edge.model.clip import NO_WEIGHTS, Clip
 from stprompt_edge.model.stprompt import STPrompt
 from stprompt_edge.vocabulary import Vocabulary, vocabulary_from_dict, vocabulary_to_dict
 
@@ -38,13 +37,12 @@ class Checkpoint:
         Raises:
             CheckFailed: if `clip` is not the encoder that the weights were trained on.
         """
-        given = (clip.name, clip.pretrained, clip.seed if clip.pretrained == "none" else None)
-        trained = (self.clip.model, self.clip.pretrained, self.clip.seed if self.clip.pretrained == "none" else None)
+        given = _options(clip.name, clip.pretrained, clip.seed)
+        trained = _options(self.clip.model, self.clip.pretrained, self.clip.seed)
         if given != trained:
             raise CheckFailed(
-                f"the checkpoint was trained on CLIP {trained[0]} with weights '{trained[1]}', "
-                f"got {given[0]} '{given[1]}'",
-                remedy=f"pass --clip {trained[0]} --pretrained {trained[1]}",
+                f"the checkpoint was trained with {trained}, got {given}",
+                remedy=f"pass {trained}",
             )
         model = STPrompt(clip, self.vocabulary.class_names, self.method.sigma)
         try:
@@ -55,6 +53,11 @@ class Checkpoint:
                 remedy="train again, or pass the checkpoint that training wrote",
             ) from exc
         return model.eval().requires_grad_(False)
+
+
+def _options(model: str, pretrained: str, seed: int) -> str:
+    """The encoder as the command line names it; the seed counts only where the weights are made from it."""
+    return f"--clip {model} --pretrained {pretrained}" + (f" --seed {seed}" if pretrained == NO_WEIGHTS else "")
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -88,7 +91,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             training=description["training"],
             weights=weights,
         )
-    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError, ValidationError) as exc:
+    except (SafetensorError, KeyError, TypeError, ValueError) as exc:  # ValueError: also pydantic's and json's
         raise UsageError(
             f"{path} is not a checkpoint of stprompt-edge ({type(exc).__name__}: {str(exc).splitlines()[0]})",
             remedy="give the file that training wrote (best.safetensors)",
