@@ -1,4 +1,4 @@
-"""The detector: a stream at full lookahead gives the offline scores, in bounded memory, encoding no more than needed."""
+"""The detector: a stream at full lookahead gives the offline scores, in bounded memory, and encodes what is needed."""
 
 from __future__ import annotations
 

@@ -121,12 +121,13 @@ def test_stop_is_noticed_while_the_source_gives_nothing() -> None:
 @pytest.mark.parametrize("frames", [0, 1, 3, 10])
 @pytest.mark.parametrize("error", [SourceError("cable pulled", remedy="plug it in"), MemoryError("no memory")])
 def test_what_the_thread_raises_reaches_the_owner_after_the_frames_before(frames: int, error: BaseException) -> None:
-    found = []
+    found: list[int] = []
     source = ScriptedSource(random_frames(frames), error=error)
-    with FrameReader(source, lambda index: True, threading.Event()) as reader:  # noqa: SIM117
-        with pytest.raises(type(error), match=r"cable pulled|no memory"):
-            for frame in reader:
-                found.append(frame.index)
+    with (
+        FrameReader(source, lambda index: True, threading.Event()) as reader,
+        pytest.raises(type(error), match=r"cable pulled|no memory"),
+    ):
+        found.extend(frame.index for frame in reader)
     assert found == list(range(frames))
     assert not reader._thread.is_alive()
 
@@ -144,12 +145,12 @@ def test_a_filter_that_fails_reaches_the_owner_too() -> None:
 
 @pytest.mark.parametrize("live", [False, True])
 def test_an_owner_that_fails_leaves_no_thread(live: bool) -> None:
-    with (
-        pytest.raises(RuntimeError, match="owner"),
-        FrameReader(Endless([], live=live), lambda index: True, threading.Event()) as reader,
-    ):
-        next(iter(reader))
+    def fail(frame: CameraFrame) -> None:
         raise RuntimeError("owner")
+
+    reader = FrameReader(Endless([], live=live), lambda index: True, threading.Event())
+    with pytest.raises(RuntimeError, match="owner"), reader:
+        fail(next(iter(reader)))
     assert not reader._thread.is_alive()
 
 

@@ -107,7 +107,7 @@ def test_a_precision_that_was_not_exported() -> None:
 
 
 def test_a_provider_that_is_not_built_in(copied: Bundle) -> None:
-    with pytest.raises(EnvironmentFailure, match="has no NoSuchExecutionProvider here, only .*CPU"):
+    with pytest.raises(EnvironmentFailure, match=r"has no NoSuchExecutionProvider here, only .*CPU"):
         open_session(copied.file("heads.onnx"), "NoSuchExecutionProvider", None)
 
 

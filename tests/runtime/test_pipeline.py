@@ -1,0 +1,299 @@
+"""A run from source to output folder: whole, stopped, failing in each stage, and against kept numbers."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import errno
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stprompt_edge.assets import DEMO_BUNDLE, DEMO_CLIP
+from stprompt_edge.bundle import AlarmSection, ParityFigures, load_bundle
+from stprompt_edge.errors import EnvironmentFailure, SourceError, UsageError
+from stprompt_edge.runtime import pipeline
+from stprompt_edge.runtime.backends import open_backend
+from stprompt_edge.runtime.backends.base import Encoded
+from stprompt_edge.runtime.backends.fake import FakeBackend
+from stprompt_edge.runtime.cameras import CameraConfig
+from stprompt_edge.runtime.pipeline import Progress, RunResult, RunSettings, describe_bundle
+from stprompt_edge.runtime.sinks.scores import ScoresFile
+from tests import videos
+from tests.golden import demo_scores
+
+from .tiny import ScriptedSource, random_frames, tiny_bundle
+
+FOUR = {"scores.csv", "events.json", "report.html", "summary.json"}
+FIVE = FOUR | {"annotated.mp4"}
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """20 frames of 64 x 48."""
+    return videos.write_video(tmp_path / "clip.mp4")
+
+
+def run(source: Path | str, out: Path, *, threshold: float | None = None, **options: Any) -> RunResult:
+    """With the tiny bundle and the fake backend."""
+    bundle = options.pop("bundle", None) or tiny_bundle()
+    camera = options.pop("camera", CameraConfig(source=str(source)))
+    backend = options.pop("backend", None) or FakeBackend(bundle)
+    calls = {key: options.pop(key) for key in ("stop", "on_progress") if key in options}
+    settings = RunSettings(out=out, threshold=threshold, **options)
+    return pipeline.run(camera, bundle, backend, settings, **calls)
+
+
+def names(out: Path) -> set[str]:
+    return {path.name for path in out.iterdir()}
+
+
+def summary(out: Path) -> dict[str, Any]:
+    return json.loads((out / "summary.json").read_text(encoding="utf-8"))
+
+
+def assert_nothing_left(out: Path) -> None:
+    assert not out.exists() or not any(out.iterdir())
+    assert not [thread for thread in threading.enumerate() if thread.name == "decode"]
+
+
+def script(monkeypatch: pytest.MonkeyPatch, frames: int, **options: Any) -> ScriptedSource:
+    """Makes `run` read a scripted source."""
+    source = ScriptedSource(random_frames(frames, size_wh=(64, 48)), **options)
+    monkeypatch.setattr(pipeline, "open_source", lambda text: source)
+    return source
+
+
+def test_the_packaged_clip_with_the_packaged_bundle(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    bundle, seen = load_bundle(DEMO_BUNDLE), list[Progress]()
+    with open_backend("onnx", bundle).backend as backend:
+        settings = RunSettings(out=tmp_path / "out", max_frames=100)
+        camera = CameraConfig(source=str(DEMO_CLIP))
+        result = pipeline.run(camera, bundle, backend, settings, on_progress=seen.append)
+    assert {path.name for path in result.files} == names(tmp_path / "out") == FIVE
+    assert (result.summary.camera_frames, result.summary.sampled_frames) == (100, 13)
+    assert [item.camera_frame for item in seen] == list(range(0, 100, 8))
+    assert not result.summary.interrupted
+    assert {"decode", "step", "preprocess", "motion", "encode", "aggregate", "heads"} <= set(result.summary.latencies)
+
+
+def test_the_demo_scores_are_the_kept_ones() -> None:
+    pytest.importorskip("onnxruntime")
+    kept, found = json.loads(demo_scores.FILE.read_text(encoding="utf-8")), demo_scores.measure()
+    for name in ("clip_sha256", "encoder_sha256"):
+        assert found[name] == kept[name], f"{name} is another: if that is meant, run python -m tests.golden.demo_scores"
+    for branch in ("a", "c"):
+        np.testing.assert_allclose(found["scores"][branch], kept["scores"][branch], atol=demo_scores.TOLERANCE)
+    np.testing.assert_allclose(found["class_probabilities"], kept["class_probabilities"], atol=demo_scores.TOLERANCE)
+
+
+def test_a_whole_run_agrees_with_itself(clip: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = run(clip, out, threshold=0.0, localize="always")
+    assert names(out) == FIVE
+    rows = list(csv.DictReader((out / "scores.csv").read_text(encoding="utf-8").splitlines()))
+    assert [int(row["frame"]) for row in rows] == [0, 4, 8, 12, 16]
+    assert [float(row["seconds"]) for row in rows] == pytest.approx([0, 0.4, 0.8, 1.2, 1.6])
+    (event,) = result.events  # threshold 0: one event from the first to the last sampled frame
+    assert (event.start_frame, event.end_frame, event.frames) == (0, 16, ())
+    assert event.peak_score == pytest.approx(max(float(row["score"]) for row in rows), abs=1e-6)
+    kept = json.loads((out / "events.json").read_text(encoding="utf-8"))["events"]
+    assert len(kept[0]["frames"]) == 5
+    written = summary(out)
+    assert (written["camera_frames"], written["sampled_frames"], written["events"]) == (20, 5, 1)
+    assert sorted(written["files"]) == sorted(FIVE)
+    assert written["latencies"]["step"]["count"] == 5
+
+
+@pytest.mark.parametrize(
+    ("live", "save_video", "files"),
+    [(False, None, FIVE), (False, False, FOUR), (False, True, FIVE), (True, None, FOUR), (True, True, FIVE)],
+)
+def test_video_is_saved_of_files_unless_asked_otherwise(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, live: bool, save_video: bool | None, files: set[str]
+) -> None:
+    source = script(monkeypatch, 8, live=live)
+    run("script", tmp_path / "out", save_video=save_video)
+    assert names(tmp_path / "out") == files
+    assert source.closed
+
+
+@pytest.mark.parametrize("max_frames", [1, 4, 5, 20, 1000])
+def test_max_frames(clip: Path, tmp_path: Path, max_frames: int) -> None:
+    result = run(clip, tmp_path / "out", max_frames=max_frames)
+    assert result.summary.camera_frames == min(max_frames, 20)
+    assert result.summary.sampled_frames == (min(max_frames, 20) + 3) // 4
+
+
+@pytest.mark.parametrize("max_frames", [0, -1])
+def test_max_frames_under_one_is_refused(tmp_path: Path, max_frames: int) -> None:
+    with pytest.raises(UsageError, match=f"--max-frames must be at least 1, got {max_frames}"):
+        RunSettings(out=tmp_path, max_frames=max_frames)
+
+
+@pytest.mark.parametrize(
+    ("user", "camera", "found"),
+    [
+        ((None, None), (None, None), (4, 0.5)),
+        ((None, None), (5, 0.25), (5, 0.25)),
+        ((2, 0.125), (5, 0.25), (2, 0.125)),
+        ((None, 0.0), (5, 0.25), (5, 0.0)),  # 0 is a threshold, not "none given"
+    ],
+)
+def test_the_users_settings_come_before_the_cameras_and_the_bundles(
+    clip: Path, tmp_path: Path, user: tuple[Any, Any], camera: tuple[Any, Any], found: tuple[int, float]
+) -> None:
+    config = CameraConfig(source=str(clip), stride=camera[0], threshold=camera[1])
+    result = run(clip, tmp_path / "out", camera=config, stride=user[0], threshold=user[1])
+    assert (result.facts.stride, result.facts.threshold_on) == found
+
+
+@pytest.mark.parametrize(("setting", "match"), [({"threshold": 2.0}, "alarm thresholds"), ({"stride": -1}, "stride")])
+def test_settings_that_do_not_fit_leave_nothing(clip: Path, tmp_path: Path, setting: Any, match: str) -> None:
+    with pytest.raises(UsageError, match=match):
+        run(clip, tmp_path / "out", **setting)
+    assert_nothing_left(tmp_path / "out")
+
+
+def test_stop_in_the_middle_finishes_all_files(clip: Path, tmp_path: Path) -> None:
+    stop = threading.Event()
+    result = run(clip, tmp_path / "out", threshold=0.0, stop=stop, on_progress=lambda progress: stop.set())
+    assert names(tmp_path / "out") == FIVE
+    assert result.summary.interrupted
+    assert summary(tmp_path / "out")["interrupted"] is True
+    assert 1 <= result.summary.sampled_frames < 5
+    assert len(result.events) == 1  # the open event was closed
+
+
+def test_stop_before_the_first_frame_finishes_the_files_too(clip: Path, tmp_path: Path) -> None:
+    stop = threading.Event()
+    stop.set()
+    result = run(clip, tmp_path / "out", stop=stop)
+    assert names(tmp_path / "out") == FOUR  # no video without a frame
+    assert (result.summary.interrupted, result.summary.sampled_frames) == (True, 0)
+
+
+def test_a_live_source_that_fails_finishes_the_files_and_then_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    source = script(monkeypatch, 3, live=True, error=SourceError("cable pulled", remedy="plug it in"))
+    with pytest.raises(SourceError, match=r"(?s)cable pulled; results so far are in .*out.*plug it in"):
+        run("script", tmp_path / "out", stride=1)
+    assert names(tmp_path / "out") == FOUR
+    assert "cable pulled" in summary(tmp_path / "out")["warnings"]
+    assert source.closed
+    assert not [thread for thread in threading.enumerate() if thread.name == "decode"]
+
+
+def test_a_source_that_dies_of_a_bug_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    source = script(monkeypatch, 6, error=RuntimeError("decoder bug"))
+    with pytest.raises(RuntimeError, match="decoder bug"):
+        run("script", tmp_path / "out")
+    assert_nothing_left(tmp_path / "out")
+    assert source.closed
+
+
+class DyingBackend(FakeBackend):
+    """Fails on its third frame."""
+
+    def encode(self, image: Any, fine: Any, coarse: Any) -> Encoded:
+        if len(self.encoded) == 2:
+            raise RuntimeError("device lost")
+        return super().encode(image, fine, coarse)
+
+
+def test_a_detector_that_dies_leaves_nothing(clip: Path, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="device lost"):
+        run(clip, tmp_path / "out", backend=DyingBackend(tiny_bundle()))
+    assert_nothing_left(tmp_path / "out")
+
+
+def test_a_full_disk_leaves_nothing_and_keeps_an_earlier_run(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(clip, tmp_path / "earlier")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "earlier").iterdir()}
+
+    def full(self: ScoresFile, detection: object) -> None:
+        from stprompt_edge.files import disk_errors
+
+        with disk_errors(self.target):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(ScoresFile, "add", full)
+    for out in ("new", "earlier"):
+        with pytest.raises(EnvironmentFailure, match=r"disk full while writing .*scores\.csv"):
+            run(clip, tmp_path / out)
+    assert_nothing_left(tmp_path / "new")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "earlier").iterdir()} == before
+
+
+def test_a_progress_display_that_fails_leaves_nothing(clip: Path, tmp_path: Path) -> None:
+    def fail(progress: Progress) -> None:
+        raise BrokenPipeError("terminal closed")
+
+    with pytest.raises(BrokenPipeError, match="terminal closed"):
+        run(clip, tmp_path / "out", on_progress=fail)
+    assert_nothing_left(tmp_path / "out")
+
+
+@pytest.mark.parametrize("source", ["missing.mp4", "text.mp4"])
+def test_a_source_that_cannot_be_opened_makes_no_folder(tmp_path: Path, source: str) -> None:
+    videos.write_text_as_video(tmp_path / "text.mp4")
+    with pytest.raises(SourceError, match=source):
+        run(tmp_path / source, tmp_path / "out")
+    assert_nothing_left(tmp_path / "out")
+
+
+def test_events_of_a_long_run_are_counted_but_not_all_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Blinking(FakeBackend):
+        def heads(self, context: np.ndarray, clip: np.ndarray) -> Any:
+            self.blink = not getattr(self, "blink", False)
+            return dataclasses.replace(
+                super().heads(context, clip), anomaly_logit=np.array([9.0 if self.blink else -9.0], np.float32)
+            )
+
+    bundle = tiny_bundle(score="c")
+    script(monkeypatch, 240)
+    result = run("script", tmp_path / "out", bundle=bundle, backend=Blinking(bundle), stride=1, save_video=False)
+    assert result.summary.events == 120
+    assert len(result.events) == 100
+    assert result.events[-1].end_frame == 238
+
+
+def test_progress_counts_the_open_event(clip: Path, tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    run(clip, tmp_path / "out", threshold=0.0, on_progress=seen.append)
+    assert [(item.alarm, item.events, item.camera_frames) for item in seen] == [(True, 1, 20)] * 5
+
+
+def test_a_stride_unlike_the_trained_one_is_a_warning(clip: Path, tmp_path: Path) -> None:
+    result = run(clip, tmp_path / "out", bundle=tiny_bundle(seconds_between_samples=4.0))
+    assert any("stride 40 is closest" in warning for warning in result.summary.warnings)
+
+
+@pytest.mark.parametrize(
+    ("training", "forced", "lines"),
+    [
+        (None, False, {"training": "none: scores are not calibrated"}),
+        ({"data": "scenes", "AUC": 0.9}, False, {"training": "data scenes, AUC 0.9"}),
+        (None, True, {"cpu8 against fp32": "cosine 0.99900 or more, score difference 0.0100 or less, on 8 frames, "
+                                           "kept by force"}),
+    ],
+)  # fmt: skip
+def test_a_bundle_described_for_people(training: Any, forced: bool, lines: dict[str, str]) -> None:
+    bundle = tiny_bundle(alarm=AlarmSection())
+    figures = ParityFigures(
+        min_cosine=0.999, max_score_difference=0.01, frames=8, source="clip", accepted_by_force=forced
+    )
+    parity = {"cpu8": figures} if forced else {}
+    manifest = bundle.manifest.model_copy(update={"training": training, "parity": parity})
+    facts = describe_bundle(dataclasses.replace(bundle, manifest=manifest))
+    assert lines.items() <= facts.items()
+    assert facts["CLIP"] == "tiny (random, seed 0)"
+    assert facts["motion"] == "pixel, centered, 12 of 49 windows"
