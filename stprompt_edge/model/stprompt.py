@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from stprompt_edge.model.branches import Classifier, align
@@ -58,5 +59,15 @@ class STPrompt(nn.Module):
 
     def forward(self, x_clip: Tensor, x_as: Tensor) -> Logits:
         """x_clip and x_as [..., T, D] -> anomaly_logit [..., T] and similarity [..., T, 1+C]."""
+        return self.with_prompts(x_clip, x_as, self.prompts())
+
+    def with_prompts(
+        self, x_clip: Tensor, x_as: Tensor, label_prompts: Tensor, lengths: Tensor | None = None
+    ) -> Logits:
+        """The same with label prompts [1+C, D] at hand; `lengths` [B] keeps padded frames out of the kernel's rows."""
         kernel_TT = distance_kernel(x_clip.shape[-2], self.sigma).to(x_clip)
-        return self.heads(kernel_TT @ (x_clip + x_as), x_clip, self.prompts())
+        if lengths is not None:
+            present_BT = torch.arange(kernel_TT.shape[1])[None] < lengths[:, None]
+            kernel_TT = kernel_TT * present_BT[:, None, :]  # [B, T, T]
+            kernel_TT = kernel_TT / kernel_TT.sum(dim=-1, keepdim=True).clamp(min=1e-12)
+        return self.heads(kernel_TT @ (x_clip + x_as), x_clip, label_prompts)

@@ -1,0 +1,57 @@
+from pathlib import Path
+
+import pytest
+
+from stprompt_edge.errors import UsageError
+from stprompt_edge.training.recipe import Recipe, load_recipe, shipped_recipes
+
+
+@pytest.mark.parametrize(
+    ("name", "stride", "alpha"), [("ucf-crime", 16, 0.9), ("shanghaitech", 4, 1.0), ("ubnormal", 4, 1.0)]
+)
+def test_shipped_recipes_are_the_papers(name: str, stride: int, alpha: float) -> None:
+    recipe = load_recipe(name)
+    assert (recipe.stride, recipe.alpha, recipe.beta) == (stride, alpha, 2.0)
+    assert (recipe.windows, recipe.tau, recipe.learning_rate, recipe.batch, recipe.max_length) == (
+        12,
+        0.07,
+        1e-4,
+        64,
+        256,
+    )
+    assert name in shipped_recipes()
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("stride = ", r"not valid TOML"),
+        ("strid = 4", r"unknown key 'strid'\n.*did you mean 'stride'"),
+        ("stride = 0", r"stride: .*greater than or equal to 1"),
+        ("batch = 3", r"batch: .*multiple of 2"),
+        ("tau = nan", r"tau"),
+    ],
+)
+def test_bad_recipes(tmp_path: Path, text: str, match: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=match):
+        load_recipe(str(path))
+
+
+def test_a_file_that_is_not_text(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UsageError, match="cannot read recipe"):
+        load_recipe(str(path))
+
+
+def test_unknown_recipe_names_the_nearest() -> None:
+    with pytest.raises(UsageError, match=r"unknown recipe 'ucf_crime'\n.*did you mean 'ucf-crime'"):
+        load_recipe("ucf_crime")
+
+
+def test_an_empty_file_is_the_default(tmp_path: Path) -> None:
+    path = tmp_path / "empty.toml"
+    path.touch()
+    assert load_recipe(str(path)) == Recipe()
