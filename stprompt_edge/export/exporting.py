@@ -132,7 +132,7 @@ def export_bundle(
     """
     check_replaceable(out)
     frames = read_parity_frames(settings.parity_video, PARITY_FRAMES)
-    geometry = Geometry(image_size=model.clip.preprocessing.size, patch_size=model.clip.patch_size)
+    geometry = Geometry()  # an encoder of other sizes is refused on the next line
     encoder = PackedEncoder(model.clip.model.visual, geometry).eval()
     with staged_folder(out) as folder:
         progress("embedding the text prompts", 0.02)

@@ -63,6 +63,7 @@ def load_clip(name: str, pretrained: str, seed: int = 0) -> Clip:
         torch.manual_seed(seed)
         model = _create(open_clip, name, weights)
     model.eval().requires_grad_(False)
+    image_size = model.visual.image_size  # a number or a pair, as the tower likes
     mean = getattr(model.visual, "image_mean", None) or CLIP_MEAN_RGB
     std = getattr(model.visual, "image_std", None) or CLIP_STD_RGB
     return Clip(
@@ -71,7 +72,9 @@ def load_clip(name: str, pretrained: str, seed: int = 0) -> Clip:
         seed=seed,
         model=model,
         tokenize=open_clip.get_tokenizer(name),
-        preprocessing=Preprocessing(size=int(model.visual.image_size[0]), mean_rgb=tuple(mean), std_rgb=tuple(std)),
+        preprocessing=Preprocessing(
+            size=image_size if isinstance(image_size, int) else image_size[0], mean_rgb=tuple(mean), std_rgb=tuple(std)
+        ),
     )
 
 
