@@ -1,0 +1,40 @@
+"""Exported bundles, each made once for the whole run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from stprompt_edge.assets import DEMO_CLIP
+from stprompt_edge.bundle import Bundle, MethodSection
+from stprompt_edge.export import ExportSettings, Model, export_bundle
+from stprompt_edge.model.clip import Clip
+from stprompt_edge.model.stprompt import STPrompt
+from stprompt_edge.vocabulary import load_vocabulary
+
+
+@pytest.fixture(scope="session")
+def stprompt_model(demo_clip: Clip) -> Model:
+    """A small STPrompt with seeded weights."""
+    vocabulary = load_vocabulary("ubnormal")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        trained = STPrompt(demo_clip, vocabulary.class_names, 1.0).eval().requires_grad_(False)
+    method = MethodSection(name="stprompt", stride=4, seconds_between_samples=0.16)
+    return Model(clip=demo_clip, vocabulary=vocabulary, method=method, trained=trained, training={"note": "seeded"})
+
+
+@pytest.fixture(scope="session")
+def small_bundle(stprompt_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """All three precisions of `stprompt_model`."""
+    return export_bundle(stprompt_model, tmp_path_factory.mktemp("small") / "b", ExportSettings(parity_video=DEMO_CLIP))
+
+
+@pytest.fixture(scope="session")
+def vit_bundle(vit_b_16: Clip, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """All three precisions of a zero-shot ViT-B-16-quickgelu."""
+    path: Path = tmp_path_factory.mktemp("vit") / "b"
+    model = Model.zero_shot(vit_b_16, load_vocabulary("ucf-crime"), stride=16)
+    return export_bundle(model, path, ExportSettings(parity_video=DEMO_CLIP))

@@ -1,0 +1,185 @@
+"""From model to bundle, whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+
+from stprompt_edge.assets import DEMO_CLIP
+from stprompt_edge.bundle import ENCODER_NAMES, HEADS_NAME, Bundle, ClipSection, load_bundle
+from stprompt_edge.errors import CheckFailed, SourceError, UsageError
+from stprompt_edge.export import ExportSettings, Model, export_bundle, export_from_names, exporting
+from stprompt_edge.model.checkpoint import Checkpoint, save_checkpoint
+from stprompt_edge.model.clip import Clip, embed_texts
+from stprompt_edge.vocabulary import load_vocabulary
+from tests.bundles import write_fake_bundle
+
+HALF = ExportSettings(precisions=("fp16",), parity_video=DEMO_CLIP)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir())
+
+
+@pytest.fixture(autouse=True)
+def few_parity_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shared bundles pass the gate with all of them; here two are enough."""
+    monkeypatch.setattr(exporting, "PARITY_FRAMES", 2)
+
+
+@pytest.fixture
+def zero_shot(demo_clip: Clip) -> Model:
+    return Model.zero_shot(demo_clip, load_vocabulary("ubnormal"), stride=4)
+
+
+@pytest.fixture
+def broken_half(monkeypatch: pytest.MonkeyPatch) -> None:
+    """fp16 with one weight matrix of noise."""
+    to_half = exporting.to_half
+
+    def breaking(model: onnx.ModelProto) -> onnx.ModelProto:
+        half = to_half(model)
+        weight = max(half.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+        noise = np.random.default_rng(0).standard_normal(tuple(weight.dims)).astype(np.float16)
+        weight.CopyFrom(numpy_helper.from_array(noise, weight.name))
+        return half
+
+    monkeypatch.setattr(exporting, "to_half", breaking)
+
+
+def test_what_a_bundle_says_of_itself(small_bundle: Bundle, stprompt_model: Model) -> None:
+    manifest = small_bundle.manifest
+    assert small_bundle.precisions == ("fp32", "fp16", "cpu8")
+    assert HEADS_NAME in manifest.files
+    assert manifest.clip == ClipSection(model="stprompt-demo-16", pretrained="none", seed=0, embedding_width=128)
+    assert manifest.method == stprompt_model.method
+    assert manifest.localization.tau == pytest.approx(0.07)  # CLIP's own, of this one
+    assert manifest.training == {"note": "seeded"}
+    assert small_bundle.vocabulary == stprompt_model.vocabulary
+    assert stprompt_model.trained is not None
+    with torch.inference_mode():
+        np.testing.assert_allclose(small_bundle.text.label_prompts, stprompt_model.trained.prompts(), atol=1e-6)
+
+
+def test_zero_shot_embeds_the_class_names(vit_bundle: Bundle, vit_b_16: Clip) -> None:
+    vocabulary, text = load_vocabulary("ucf-crime"), vit_bundle.text
+    assert HEADS_NAME not in vit_bundle.manifest.files
+    assert vit_bundle.manifest.training is None
+    for got, texts in [
+        (text.label_prompts, vocabulary.class_names),
+        (text.abnormal_phrases, vocabulary.abnormal_phrases),
+    ]:
+        np.testing.assert_allclose(got, embed_texts(vit_b_16, texts), atol=1e-5)
+
+
+@pytest.mark.parametrize("precisions", [("fp16",), ("cpu8", "fp32")])
+def test_only_what_was_asked_for_is_written(zero_shot: Model, tmp_path: Path, precisions: tuple[str, ...]) -> None:
+    told: list[float] = []
+    settings = ExportSettings(precisions=precisions, parity_video=DEMO_CLIP)
+    bundle = export_bundle(zero_shot, tmp_path / "b", settings, lambda what, done: told.append(done))
+    assert set(bundle.precisions) == set(precisions)
+    assert names(tmp_path / "b") == sorted([*(ENCODER_NAMES[p] for p in precisions), "bundle.json", "text.safetensors"])
+    assert set(bundle.manifest.parity) == set(precisions) - {"fp32"}
+    assert told == sorted(told)
+    assert 0 <= told[0] < told[-1] <= 1
+
+
+@pytest.mark.usefixtures("broken_half")
+def test_a_broken_precision_is_refused_and_nothing_is_left(zero_shot: Model, tmp_path: Path) -> None:
+    with pytest.raises(CheckFailed, match=r"fp16 missed parity with fp32 on 2 frames of clip\.mp4"):
+        export_bundle(zero_shot, tmp_path / "b", HALF)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.usefixtures("broken_half")
+def test_a_refused_export_keeps_the_old_bundle_and_force_replaces_it(zero_shot: Model, tmp_path: Path) -> None:
+    before = write_fake_bundle(tmp_path / "b").manifest
+    with pytest.raises(CheckFailed, match="missed parity"):
+        export_bundle(zero_shot, tmp_path / "b", HALF)
+    assert load_bundle(tmp_path / "b").manifest == before
+    forced = ExportSettings(precisions=("fp16",), parity_video=DEMO_CLIP, force=True)
+    bundle = export_bundle(zero_shot, tmp_path / "b", forced)
+    assert bundle.manifest.parity["fp16"].accepted_by_force
+    assert bundle.manifest.parity["fp16"].min_cosine < 0.999
+    assert names(tmp_path) == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("precisions", "message"),
+    [
+        ((), r"no precision given\n  fix: pass --precision fp32,fp16,cpu8"),
+        (("",), "unknown precision ''"),
+        (("fp32", "fp17"), r"unknown precision 'fp17'\n  fix: did you mean 'fp16'\?"),
+        (("int8",), "unknown precision 'int8'"),
+    ],
+)
+def test_settings_that_do_not_fit(precisions: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        ExportSettings(precisions=precisions, parity_video=DEMO_CLIP)
+
+
+def from_names(out: Path, **changes: Any) -> Bundle:
+    arguments: dict[str, Any] = {
+        "checkpoint": None,
+        "out": out,
+        "clip": "stprompt-demo-16",
+        "pretrained": "none",
+        "vocabulary": "ubnormal",
+        "stride": 4,
+        "seed": 0,
+        "settings": HALF,
+    }
+    return export_from_names(**{**arguments, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"clip": "stprompt-demo"}, UsageError, "unknown CLIP model"),
+        ({"clip": "ViT-B-32"}, UsageError, r"cannot be packed: its patch size is \(32, 32\)"),
+        ({"clip": "RN50"}, UsageError, "cannot be packed: it is not a plain ViT"),
+        ({"pretrained": "missing.pt"}, UsageError, "no pretrained weights 'missing.pt'"),
+        ({"vocabulary": "ubnormla"}, UsageError, "did you mean 'ubnormal'"),
+        ({"checkpoint": Path("missing.safetensors")}, UsageError, "no checkpoint at missing"),
+        (
+            {"settings": ExportSettings(parity_video=Path("missing.mp4"))},
+            (UsageError, SourceError),
+            r"missing\.mp4",
+        ),
+    ],
+)
+def test_names_that_do_not_fit(tmp_path: Path, changes: dict[str, Any], error: Any, message: str) -> None:
+    with pytest.raises(error, match=message):
+        from_names(tmp_path / "b", **changes)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("make", [lambda p: p.write_text("x"), lambda p: (p / "inside").mkdir(parents=True)])
+def test_what_is_not_a_bundle_is_refused_before_any_work(tmp_path: Path, make: Callable[[Path], Any]) -> None:
+    make(tmp_path / "b")
+    with pytest.raises(UsageError, match="exists and is not a bundle"):
+        from_names(tmp_path / "b", clip="never looked at")
+
+
+def test_a_checkpoint_becomes_a_bundle(tmp_path: Path, stprompt_model: Model, small_bundle: Bundle) -> None:
+    assert stprompt_model.trained is not None
+    checkpoint = Checkpoint(
+        clip=small_bundle.manifest.clip,
+        method=stprompt_model.method,
+        vocabulary=stprompt_model.vocabulary,
+        training={"note": "seeded"},
+        weights=stprompt_model.trained.state_dict(),
+    )
+    save_checkpoint(tmp_path / "best.safetensors", checkpoint)
+    bundle = from_names(tmp_path / "b", checkpoint=tmp_path / "best.safetensors", vocabulary="never looked at")
+    assert bundle.manifest.method == small_bundle.manifest.method
+    assert bundle.manifest.training == {"note": "seeded"}
+    np.testing.assert_allclose(bundle.text.label_prompts, small_bundle.text.label_prompts, atol=1e-6)
+    assert bundle.manifest.files[HEADS_NAME].bytes == small_bundle.manifest.files[HEADS_NAME].bytes
