@@ -1,0 +1,85 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stprompt_edge.assets import DEMO_BUNDLE
+from stprompt_edge.bundle import load_bundle
+from stprompt_edge.errors import SourceError, UsageError
+from stprompt_edge.runtime.backends import open_backend
+from stprompt_edge.training.features import (
+    VideoFeatures,
+    estimate_bytes,
+    extract_video,
+    feature_files,
+    load_features,
+    save_features,
+)
+from tests import videos
+
+
+@pytest.fixture(scope="module")
+def extracted(tmp_path_factory: pytest.TempPathFactory) -> tuple[VideoFeatures, VideoFeatures]:
+    """The same video with and without its windows kept."""
+    video = tmp_path_factory.mktemp("video") / "v.mp4"
+    videos.write_video(video, frames=9)
+    bundle = load_bundle(DEMO_BUNDLE)
+    with open_backend("onnx", bundle).backend as backend:
+        return (
+            extract_video(video, bundle, backend, stride=2, keep_windows=True),
+            extract_video(video, bundle, backend, stride=2),
+        )
+
+
+def test_shapes(extracted: tuple[VideoFeatures, VideoFeatures]) -> None:
+    kept, aggregated = extracted
+    assert kept.x_clip.shape == kept.x_as.shape == (5, 128)
+    assert kept.motion.shape == (5, 49)
+    assert kept.windows is not None
+    assert kept.windows.shape == (5, 49, 128)
+    assert aggregated.windows is None
+    assert kept.origin == aggregated.origin
+    assert kept.origin.stride == 2
+
+
+def test_keeping_windows_changes_only_what_int8_rounds(extracted: tuple[VideoFeatures, VideoFeatures]) -> None:
+    kept, aggregated = extracted
+    assert np.array_equal(kept.motion, aggregated.motion)
+    for a, b in ((kept.x_clip, aggregated.x_clip), (kept.x_as, aggregated.x_as)):
+        cosines = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+        assert cosines.min() > 0.998
+
+
+def test_round_trip(extracted: tuple[VideoFeatures, VideoFeatures], tmp_path: Path) -> None:
+    for name, features in zip(("kept", "aggregated"), extracted, strict=True):
+        path = tmp_path / f"{name}.safetensors"
+        save_features(path, features)
+        loaded = load_features(path)
+        assert loaded.origin == features.origin
+        assert loaded.seconds_between_samples == features.seconds_between_samples
+        np.testing.assert_allclose(loaded.x_as, features.x_as, rtol=1e-3, atol=1e-3)
+        assert (loaded.windows is None) == (features.windows is None)
+        tensors = estimate_bytes(5, 128, 49, keep_windows=features.windows is not None)
+        assert tensors <= path.stat().st_size <= tensors + 1000
+    assert [path.stem for path in feature_files(tmp_path)] == ["aggregated", "kept"]
+
+
+@pytest.mark.parametrize("content", [b"", b"text", bytes(100)])
+def test_foreign_files_are_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=r"is not a feature file.*\n.*extract this video again"):
+        load_features(path)
+
+
+def test_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is not a feature file"):
+        load_features(tmp_path / "none.safetensors")
+
+
+def test_unreadable_video(tmp_path: Path) -> None:
+    path = tmp_path / "text.mp4"
+    videos.write_text_as_video(path)
+    bundle = load_bundle(DEMO_BUNDLE)
+    with open_backend("onnx", bundle).backend as backend, pytest.raises(SourceError, match=r"text\.mp4"):
+        extract_video(path, bundle, backend, stride=2)
