@@ -146,6 +146,90 @@ def bench(
 
 
 @app.command()
+def scenes(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to make.")],
+    seed: Annotated[int, typer.Option(help="The same seed gives the same videos.")] = 0,
+    train_videos: Annotated[int, typer.Option(min=1, help="Training videos.")] = 60,
+    test_videos: Annotated[int, typer.Option(min=1, help="Test videos, of other cameras.")] = 40,
+    fps: Annotated[int, typer.Option(min=1, help="Frames per second.")] = 25,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+) -> None:
+    """Render CCTV scenes with exact frame labels and boxes."""
+    from stprompt_edge.console import live_steps
+    from stprompt_edge.training.scenes import render_dataset
+
+    with live_steps(console) as progress:
+        videos = render_dataset(
+            out, seed, train_videos, test_videos, fps=fps, workers=workers,
+            progress=lambda done, total, name: progress(name, done / total),
+        )  # fmt: skip
+    console.print(f"wrote {len(videos)} videos to {out}")
+
+
+@app.command()
+def extract(
+    dataset: Annotated[Path, typer.Argument(help="Folder, or CSV of video,label,split.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of feature files to make or continue.")],
+    bundle: BundleOption = DEMO_BUNDLE,
+    dataset_format: Annotated[str, typer.Option("--format", help="Of the data set; auto tells by its files.")] = "auto",
+    stride: Annotated[int, typer.Option(min=1, help="Camera frames per sampled frame.")] = 16,
+    keep: Annotated[str, typer.Option(help="windows, or only the aggregated embeddings.")] = "aggregated",
+    processes: Annotated[int, typer.Option(min=1, help="Videos at the same time.")] = 1,
+) -> None:
+    """Extract features of a data set for training."""
+    from stprompt_edge.console import live_steps
+    from stprompt_edge.training.commands import ExtractionSettings, extract
+
+    if keep not in ("windows", "aggregated"):
+        raise UsageError(f"unknown --keep '{keep}'", remedy=nearest(keep, ["windows", "aggregated"]))
+    settings = ExtractionSettings(bundle=bundle, stride=stride, keep_windows=keep == "windows", processes=processes)
+    with live_steps(console) as progress:
+        done = extract(
+            dataset,
+            out,
+            settings,
+            dataset_format=dataset_format,
+            progress=lambda name, n, total: progress(name, n / total),
+        )
+    console.print(f"extracted {done.written} videos, {done.skipped} were there already, wrote {out}")
+    for name, reason in done.unreadable:
+        console.print(Text(f"left out {name}: {reason}", style="yellow"))
+
+
+@app.command()
+def train(
+    features: Annotated[Path, typer.Argument(help="Folder that `extract` wrote.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of checkpoints to make or continue.")],
+    vocabulary: Annotated[str, typer.Option(help="Shipped name or TOML file.")] = "ucf-crime",
+    recipe: Annotated[str, typer.Option(help="Shipped name or TOML file.")] = "ucf-crime",
+    pretrained: Annotated[
+        str | None, typer.Option(help="CLIP weights, where the features' name is not enough.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
+    seed: Annotated[int, typer.Option(help="Of weights and order.")] = 0,
+) -> None:
+    """Train STPrompt from video-level labels; resumes what --out holds."""
+    from stprompt_edge.console import epoch_line
+    from stprompt_edge.training.commands import TrainSettings, train
+
+    settings = TrainSettings(
+        features=features,
+        out=out,
+        vocabulary=vocabulary,
+        recipe=recipe,
+        pretrained=pretrained,
+        epochs=epochs,
+        seed=seed,
+    )
+    with _stop_on_signal() as stop:
+        best = train(settings, stop=stop, on_epoch=lambda row, plan: console.print(epoch_line(row, plan.epochs)))
+    if stop.is_set():
+        console.print("interrupted: the same command goes on from the last finished epoch", style="yellow")
+        raise typer.Exit(128 + stop.signal)
+    console.print(f"wrote {best}")
+
+
+@app.command()
 def doctor(as_json: JsonOption = False) -> None:
     """Say what this machine has, what it lacks, and what to type about it."""
     from stprompt_edge.doctor import examine, render

@@ -135,7 +135,7 @@ class _Step:
 
 def save_features(path: Path, features: VideoFeatures) -> None:
     """Write a feature file whole or not at all. Raises as `files.disk_errors`."""
-    tensors = {
+    tensors: dict[str, NDArray] = {
         "x_clip": features.x_clip.astype(np.float16),
         "x_as": features.x_as.astype(np.float16),
         "motion": features.motion,
