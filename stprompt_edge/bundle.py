@@ -118,6 +118,7 @@ class ParityFigures(_Section):
     max_score_difference: float
     frames: int
     source: str  # name of the footage
+    float_layers: Annotated[int, Field(ge=0)] = 0  # matrix products that were left unquantized to pass
     accepted_by_force: bool = False
 
 

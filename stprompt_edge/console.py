@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -16,6 +17,9 @@ from stprompt_edge.bench.latency import BenchResult
 from stprompt_edge.bundle import Bundle
 from stprompt_edge.runtime.pipeline import Progress, RunResult
 from stprompt_edge.runtime.records import StageLatency
+
+if TYPE_CHECKING:  # the training side imports torch
+    from stprompt_edge.training.fit import EpochFigures
 
 SCORE_WIDTH = 30  # characters of the live score bar
 
@@ -105,7 +109,20 @@ def bundle_report(bundle: Bundle) -> RenderableType:
             (f"{figures.min_cosine:.5f}", f"{figures.max_score_difference:.4f}") if figures else ("", "")
         )
         table.add_row(name, f"{entry.bytes / 1e6:.1f}", cosine, difference)
+    floats = {name: figures.float_layers for name, figures in bundle.manifest.parity.items() if figures.float_layers}
+    if floats:
+        table.caption = "; ".join(f"{name}: {count} matrix products left in float" for name, count in floats.items())
     return table
+
+
+def epoch_line(row: EpochFigures, epochs: int) -> Text:
+    """One epoch of training: the three losses, and the total on training and validation videos."""
+    validation = f"   validation {row.validation.total:.4f}" if row.validation else ""
+    train = row.train
+    return Text(
+        f"epoch {row.epoch + 1:3d} of {epochs}   loss {train.total:.4f}{validation}   classification "
+        f"{train.classification:.4f}  alignment {train.alignment:.4f}  contrastive {train.contrastive:.4f}"
+    )
 
 
 def bench_report(result: BenchResult) -> RenderableType:

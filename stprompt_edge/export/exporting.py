@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import onnx
@@ -32,16 +32,10 @@ from stprompt_edge.bundle import (
     staged_folder,
 )
 from stprompt_edge.errors import UsageError, nearest
+from stprompt_edge.export.gate import Gate, Progress
 from stprompt_edge.export.graphs import export_encoder, export_heads
 from stprompt_edge.export.half import to_half
-from stprompt_edge.export.parity import (
-    check_against_torch,
-    check_parity,
-    compare,
-    read_parity_frames,
-    trace,
-)
-from stprompt_edge.export.quantize import quantize_dynamic_int8
+from stprompt_edge.export.parity import check_against_torch, read_parity_frames
 from stprompt_edge.geometry import Geometry
 from stprompt_edge.model.checkpoint import Checkpoint, load_checkpoint
 from stprompt_edge.model.clip import Clip, embed_texts, load_clip
@@ -51,7 +45,6 @@ from stprompt_edge.vocabulary import Vocabulary, load_vocabulary, vocabulary_to_
 
 PRECISIONS = ("fp32", "fp16", "cpu8")
 PARITY_FRAMES = 8
-Progress = Callable[[str, float], None]  # what is being done, and the fraction of the whole that is done
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +86,8 @@ class Model:
     method: MethodSection
     trained: STPrompt | None = None
     training: dict[str, object] | None = None
-    alarm: AlarmSection = AlarmSection()
-    localization: LocalizationSection = LocalizationSection()
+    alarm: AlarmSection = field(default_factory=AlarmSection)
+    localization: LocalizationSection = field(default_factory=LocalizationSection)
 
     @classmethod
     def zero_shot(cls, clip: Clip, vocabulary: Vocabulary, stride: int) -> Model:
@@ -140,12 +133,16 @@ def export_bundle(
         (folder / TEXT_NAME).write_bytes(save(text.as_dict()))
         if model.trained is not None:
             onnx.save(export_heads(model.trained.heads, torch.from_numpy(text.label_prompts)), folder / HEADS_NAME)
-        _write_encoders(encoder, settings.precisions, folder, progress)
+        fp32 = _write_encoders(encoder, settings.precisions, folder, progress)
         manifest = describe(model, geometry)
         bundle = seal_bundle(folder, manifest)
-        progress("comparing fp32 with torch", 0.6)
+        progress("comparing fp32 with torch", 0.5)
         check_against_torch(bundle, encoder, frames)
-        parity = _gate(bundle, frames, settings, progress)
+        gate = Gate(
+            folder=folder, manifest=manifest, frames=frames, source=settings.parity_video.name, force=settings.force,
+            progress=progress,
+        )  # fmt: skip
+        parity = gate.run(settings.precisions, fp32)
         if "fp32" not in settings.precisions:
             (folder / ENCODER_NAMES["fp32"]).unlink()
         seal_bundle(folder, manifest.model_copy(update={"parity": parity}))
@@ -195,36 +192,17 @@ def describe(model: Model, geometry: Geometry) -> Manifest:
     )
 
 
-def _write_encoders(encoder: PackedEncoder, precisions: Sequence[str], folder: Path, progress: Progress) -> None:
-    """fp32 always, since the others are made of it and compared with it."""
+def _write_encoders(
+    encoder: PackedEncoder, precisions: Sequence[str], folder: Path, progress: Progress
+) -> onnx.ModelProto:
+    """fp32 always, since the others are made of it and compared with it; cpu8 is left to the gate."""
     progress("tracing the encoder", 0.05)
     fp32 = export_encoder(encoder)
     onnx.save(fp32, folder / ENCODER_NAMES["fp32"])
     if "fp16" in precisions:
         progress("writing fp16", 0.35)
         onnx.save(to_half(fp32), folder / ENCODER_NAMES["fp16"])
-    if "cpu8" in precisions:
-        progress("quantizing cpu8", 0.42)
-        quantize_dynamic_int8(fp32, folder / ENCODER_NAMES["cpu8"])
-
-
-def _gate(bundle: Bundle, frames: Sequence, settings: ExportSettings, progress: Progress) -> dict:
-    """Parity figures by precision, or CheckFailed."""
-    candidates = [precision for precision in settings.precisions if precision != "fp32"]
-    done, total = 0, len(frames) * (1 + len(candidates))
-    what = "fp32"
-
-    def each() -> None:
-        nonlocal done
-        done += 1
-        progress(f"parity gate: {what}", 0.65 + 0.3 * done / total)
-
-    reference = trace(bundle, "fp32", frames, each)
-    parity = {}
-    for what in candidates:  # noqa: B007  read by `each`
-        figures = compare(trace(bundle, what, frames, each), reference, settings.parity_video.name)
-        parity[what] = check_parity(what, figures, force=settings.force)
-    return parity
+    return fp32
 
 
 def export_from_names(

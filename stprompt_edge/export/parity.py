@@ -85,13 +85,18 @@ def compare(candidate: Trace, reference: Trace, source: str) -> ParityFigures:
     )
 
 
+def within_limits(figures: ParityFigures) -> bool:
+    """The gate's condition; a NaN is outside."""
+    return figures.min_cosine >= MIN_COSINE and figures.max_score_difference <= MAX_SCORE_DIFFERENCE
+
+
 def check_parity(precision: str, figures: ParityFigures, *, force: bool) -> ParityFigures:
     """Pass the figures on, or refuse.
 
     Raises:
         CheckFailed: if a limit is missed, unless `force`.
     """
-    missed = not (figures.min_cosine >= MIN_COSINE and figures.max_score_difference <= MAX_SCORE_DIFFERENCE)
+    missed = not within_limits(figures)
     if missed and not force:
         raise CheckFailed(
             f"{precision} missed parity with fp32 on {figures.frames} frames of {figures.source}: smallest cosine "

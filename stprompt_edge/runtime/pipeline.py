@@ -245,9 +245,10 @@ def describe_bundle(bundle: Bundle) -> dict[str, str]:
     }
     for precision, figures in manifest.parity.items():
         forced = ", kept by force" if figures.accepted_by_force else ""
+        floats = f", {figures.float_layers} matrix products left in float" if figures.float_layers else ""
         facts[f"{precision} against fp32"] = (
             f"cosine {figures.min_cosine:.5f} or more, score difference {figures.max_score_difference:.4f} or less, "
-            f"on {figures.frames} frames{forced}"
+            f"on {figures.frames} frames{floats}{forced}"
         )
     if manifest.training is None:
         facts["training"] = "none: scores are not calibrated"
