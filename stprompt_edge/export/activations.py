@@ -122,7 +122,7 @@ def _describe(values_NW: NDArray[np.float32]) -> Activation:
     return Activation(
         low_W=values_NW.min(axis=0).astype(np.float64),
         high_W=values_NW.max(axis=0).astype(np.float64),
-        power_W=np.square(values_NW, dtype=np.float64).mean(axis=0),
+        power_W=np.einsum("nw,nw->w", values_NW, values_NW).astype(np.float64) / len(values_NW),
     )
 
 
