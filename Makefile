@@ -23,6 +23,7 @@ lint: $(DEV_READY)
 bench: $(DEV_READY)  ## measures again what README states; half an hour on two quiet cores
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.parity
+	$(BIN)/python -m benchmarks.outliers
 	$(BIN)/python -m benchmarks.endurance
 	$(BIN)/python -m benchmarks.readme
 

@@ -57,6 +57,25 @@ def parity_table() -> str:
     return "\n".join(lines)
 
 
+def outliers_table() -> str:
+    """What outlier channels do to cpu8, and what the export does about it."""
+    figures = read_result("outliers")
+    names = {
+        "none": "none",
+        "norms": "behind layer norms",
+        "mlp": "inside the MLPs",
+        "values": "in the attention's values",
+        "norms + mlp": "behind layer norms and inside the MLPs",
+    }
+    rows: dict[str, dict[str, str]] = {}
+    for row in figures["rows"]:
+        kept = f" ({row['float_products']} products in float)" if row["float_products"] else ""
+        rows.setdefault(row["outliers"], {})[row["recipe"]] = f"{row['min_cosine']:.4f}{kept}"  # the last try stays
+    lines = ["| outlier channels | plain dynamic int8 | as exported |", "|---|--:|--:|"]
+    lines += [f"| {names.get(name, name)} | {tries['plain']} | {tries['smoothed']} |" for name, tries in rows.items()]
+    return "\n".join(lines)
+
+
 def endurance_line() -> str:
     """Cost and memory over 30 minutes."""
     figures = read_result("endurance")
@@ -83,6 +102,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "speed": speed_table,
     "stages": stage_table,
     "parity": parity_table,
+    "outliers": outliers_table,
     "endurance": endurance_line,
 }
 

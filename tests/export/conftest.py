@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
 
 from stprompt_edge.assets import DEMO_CLIP
 from stprompt_edge.bundle import Bundle, MethodSection
-from stprompt_edge.export import ExportSettings, Model, export_bundle
+from stprompt_edge.export import ExportSettings, Model, export_bundle, exporting
 from stprompt_edge.model.clip import Clip
+from stprompt_edge.model.encoder import PackedEncoder
 from stprompt_edge.model.stprompt import STPrompt
 from stprompt_edge.vocabulary import load_vocabulary
+
+
+@pytest.fixture(scope="session", autouse=True)
+def trace_each_encoder_once() -> Iterator[None]:
+    """Tracing takes most of an export's time, and gives the same graph for the same weights."""
+    trace = exporting.export_encoder
+    traced: dict[tuple[float, ...], onnx.ModelProto] = {}
+
+    def once(encoder: PackedEncoder) -> onnx.ModelProto:
+        weights = tuple(float(parameter.double().sum()) for parameter in encoder.parameters())
+        if weights not in traced:
+            traced[weights] = trace(encoder)
+        copy = onnx.ModelProto()
+        copy.CopyFrom(traced[weights])
+        return copy
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exporting, "export_encoder", once)
+        yield
 
 
 @pytest.fixture(scope="session")
