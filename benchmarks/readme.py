@@ -15,7 +15,7 @@ README = ROOT / "README.md"
 def speed_table() -> str:
     """Literal against packed, and what that means in cameras."""
     speed = read_result("speed")
-    literal = speed["reference"]["p50_ms"]
+    literal, limits = speed["reference"]["p50_ms"], speed["limits"]
     rows = [("literal: frame and 49 windows, each resized and encoded alone, PyTorch fp32", literal)]
     for name, step in (
         ("packed, int8, all 49 windows: whole step", speed["watch_all"]),
@@ -30,6 +30,9 @@ def speed_table() -> str:
         f"{machine_line(speed)}: {speed['sampled_frames_per_second']:.1f} sampled frames/s, which is "
         f"{speed['cameras']:.1f} cameras of 25 fps at stride {speed['stride']}. The step costs "
         f"{speed['ratios']['whole watch step / bare encoder']:.2f} times its bare encoder call. "
+        f"This processor's own int8 products run at {limits['gmac_per_second']['int8']:.0f} G multiply-adds/s, "
+        f"{limits['gmac_per_second']['int8'] / limits['gmac_per_second']['fp32']:.1f} times its fp32 ones, so no int8 "
+        f"step can take less than {limits['least_ms']['watch_all']:.0f} and {limits['least_ms']['watch']:.0f} ms here. "
         "Measured by `make bench` (`benchmarks/results/speed.json`).",
     ]
     return "\n".join(lines)
