@@ -56,14 +56,14 @@ def detect_clip(bundle: Bundle) -> list[DetectedFrame]:
 
 
 def _with_thresholds(model: Model, found: list[DetectedFrame]) -> Model:
-    """A few alarms in the clip, boxes around about a tenth of the frame."""
+    """A few alarms in the clip, boxes around about a fifth of the frame."""
     scores = np.array([item.detection.score for item in found])
     heat = np.stack([item.detection.localization.heat_map for item in found if item.detection.localization])
     on, off = (round(float(np.quantile(scores, quantile)), 4) for quantile in (0.95, 0.25))
     return dataclasses.replace(
         model,
         alarm=AlarmSection(threshold_on=on, threshold_off=off),
-        localization=model.localization.model_copy(update={"threshold": round(float(np.quantile(heat, 0.92)), 4)}),
+        localization=model.localization.model_copy(update={"threshold": round(float(np.quantile(heat, 0.8)), 4)}),
     )
 
 

@@ -16,7 +16,7 @@ from stprompt_edge.training.recipe import Recipe  # noqa: E402
 from stprompt_edge.vocabulary import Vocabulary, vocabulary_from_dict  # noqa: E402
 
 WIDTH = 128
-RECIPE = Recipe(epochs=3, batch=8, learning_rate=1e-3)
+RECIPE = Recipe(epochs=2, batch=8, learning_rate=1e-3)
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +45,12 @@ def make_videos(count: int, seed: int = 0) -> list[FeatureVideo]:
 
 
 def test_it_learns_what_is_there_to_learn(clip: Clip, vocabulary: Vocabulary, tmp_path: Path) -> None:
-    fit = Fit(Task(clip=clip, vocabulary=vocabulary, recipe=RECIPE.model_copy(update={"epochs": 12})), make_videos(40))
+    fit = Fit(Task(clip=clip, vocabulary=vocabulary, recipe=RECIPE.model_copy(update={"epochs": 10})), make_videos(24))
     checkpoint = load_checkpoint(fit.run(tmp_path))
     assert fit.figures[-1].train.total < 0.5 * fit.figures[0].train.total
     model = checkpoint.build(clip)
     normal, abnormal = [], []
-    for video in make_videos(40):
+    for video in make_videos(24):
         similarity = model(torch.from_numpy(video.x_clip)[None], torch.from_numpy(video.x_as)[None]).similarity[0]
         score = 1 - (similarity / RECIPE.tau).softmax(-1)[:, 0]
         (abnormal if video.label else normal).append(score.max().item())
@@ -87,7 +87,7 @@ def test_padding_does_not_change_a_video(clip: Clip, vocabulary: Vocabulary) -> 
 
 def test_an_interrupted_training_ends_in_the_same_weights(clip: Clip, vocabulary: Vocabulary, tmp_path: Path) -> None:
     task = Task(clip=clip, vocabulary=vocabulary, recipe=RECIPE)
-    videos = make_videos(24)
+    videos = make_videos(12)
     Fit(task, videos).run(tmp_path / "whole")
     stop = threading.Event()
     Fit(task, videos).run(tmp_path / "parts", stop=stop, on_epoch=lambda figures: stop.set())
