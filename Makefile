@@ -38,7 +38,7 @@ $(RUNTIME_READY): pyproject.toml | $(BIN)/python
 	touch $@
 
 $(DEV_READY): pyproject.toml | $(BIN)/python
-	$(PIP_INSTALL) --editable '.[cpu,export,dev]'
+	$(PIP_INSTALL) --editable '.[cpu,train,dev]'
 	touch $@ $(RUNTIME_READY)
 
 clean:

@@ -115,7 +115,7 @@ def test_a_provider_that_is_listed_but_does_not_start(copied: Bundle, monkeypatc
     session = SimpleNamespace(get_providers=lambda: [CPU])
     fake = SimpleNamespace(
         get_available_providers=lambda: [CUDA, CPU],
-        SessionOptions=SimpleNamespace,
+        SessionOptions=lambda: SimpleNamespace(add_session_config_entry=lambda key, value: None),
         InferenceSession=lambda path, options, providers: session,
     )
     monkeypatch.setitem(sys.modules, "onnxruntime", fake)
