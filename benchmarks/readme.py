@@ -69,6 +69,7 @@ def outliers_table() -> str:
         "mlp": "inside the MLPs",
         "values": "in the attention's values",
         "norms + mlp": "behind layer norms and inside the MLPs",
+        "norms + mlp + values": "in all three places",
     }
     rows: dict[str, dict[str, str]] = {}
     for row in figures["rows"]:

@@ -9,7 +9,6 @@ Suffixes: T sampled frames, N fine windows, K selected windows, D width of the e
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -177,8 +176,3 @@ def estimate_bytes(sampled_frames: int, width: int, fine_count: int, *, keep_win
     """Disk that features of so many sampled frames take."""
     per_frame = 2 * width * 2 + fine_count * 4 + (fine_count * width * 2 if keep_windows else 0)
     return sampled_frames * per_frame
-
-
-def feature_files(folder: Path) -> Iterator[Path]:
-    """Feature files in a folder and below, sorted."""
-    yield from sorted(folder.rglob("*.safetensors"))
