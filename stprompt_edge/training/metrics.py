@@ -239,6 +239,7 @@ def time_to_alarm(
     *,
     start_seconds: float,
     end_seconds: float = math.inf,
+    known_seconds: ArrayLike | None = None,
 ) -> float:
     """Seconds from the first abnormal frame to the first sampled frame at or after it with the alarm on.
 
@@ -248,6 +249,8 @@ def time_to_alarm(
         scores, seconds, settings: as in `alarm_states`.
         start_seconds: time of the first true abnormal frame.
         end_seconds: a sampled frame at or after this time is too late; the anomaly's end, plus any grace given.
+        known_seconds: [T] float, when each score is known: later than its frame where it needs later frames. None
+            for at once.
 
     Returns:
         >= 0; inf if the anomaly was missed.
@@ -259,8 +262,24 @@ def time_to_alarm(
         what = f"anomaly from {start_seconds} to {end_seconds} s"
         raise UsageError(what, remedy="the end must come after the start")
     on_T, seconds_T = alarm_states(scores, seconds, settings), np.asarray(seconds, np.float64)
-    hits = seconds_T[on_T & (seconds_T >= start_seconds) & (seconds_T < end_seconds)]
-    return float(hits[0] - start_seconds) if len(hits) else math.inf
+    return alarm_delay(
+        on_T, seconds_T, seconds_T if known_seconds is None else known_seconds, start_seconds, end_seconds
+    )
+
+
+def alarm_delay(
+    states: ArrayLike, seconds: ArrayLike, known_seconds: ArrayLike, start_seconds: float, end_seconds: float
+) -> float:
+    """`time_to_alarm` of states that `alarm_states` gave: [T] bool and [T] float; nothing is checked."""
+    seconds_T = np.asarray(seconds)
+    hits = np.flatnonzero(np.asarray(states) & (seconds_T >= start_seconds) & (seconds_T < end_seconds))
+    return float(np.asarray(known_seconds)[hits[0]] - start_seconds) if len(hits) else math.inf
+
+
+def alarm_count(states: ArrayLike) -> int:
+    """How often an alarm goes on: [T] bool, off before the first."""
+    on_T = np.asarray(states, bool)
+    return int(on_T[:1].sum() + (on_T[1:] & ~on_T[:-1]).sum())
 
 
 def false_alarms_per_hour(
@@ -289,7 +308,7 @@ def false_alarms_per_hour(
     counts = []
     for point in settings:
         states = [alarm_states(video, at, point) for video, at in zip(scores, seconds, strict=True)]
-        counts.append(sum(int(on[:1].sum() + (on[1:] & ~on[:-1]).sum()) for on in states))
+        counts.append(sum(alarm_count(on) for on in states))
     return np.array(counts, np.float64) / hours
 
 

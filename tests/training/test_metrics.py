@@ -212,6 +212,17 @@ def test_time_to_alarm_by_hand(
     assert got == expected
 
 
+def test_a_score_that_needs_later_frames_gives_a_later_alarm() -> None:
+    known = [1.0, 2.0, 3.5, 4.0]  # one frame later, the third one late
+    assert m.time_to_alarm([0, 0, 1, 1], range(4), ON, start_seconds=1.5, known_seconds=known) == 2.0
+    assert m.time_to_alarm([0, 0, 0, 0], range(4), ON, start_seconds=1.5, known_seconds=known) == math.inf
+
+
+@pytest.mark.parametrize(("states", "count"), [([], 0), ([1], 1), ([0, 1, 1, 0, 1], 2), ([1, 0, 1], 2), ([0, 0], 0)])
+def test_alarms_are_counted_where_they_go_on(states: list[int], count: int) -> None:
+    assert m.alarm_count(states) == count
+
+
 def test_times_that_cannot_be_are_refused() -> None:
     with pytest.raises(UsageError, match=r"anomaly from 2 to 2 s"):
         m.time_to_alarm([1], [0], ON, start_seconds=2, end_seconds=2)
