@@ -42,6 +42,7 @@ _MAX_NAME_BYTES = 255  # of a file's name, on every file system that matters
 
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+MethodName = Literal["stprompt", "mil-ranking", "zero-shot"]
 
 
 class _Section(BaseModel):
@@ -84,8 +85,8 @@ class GeometrySection(_Section):
 class MethodSection(_Section):
     """How embeddings become a score; the same values in training and at the edge."""
 
-    name: Literal["stprompt", "zero-shot"]
-    windows: Annotated[int, Field(ge=1)] = 12  # K of SA², eq. 2
+    name: MethodName
+    windows: Annotated[int, Field(ge=1)] = 12  # K of SA², eq. 2; all of them for mil-ranking
     sigma: Positive = 1.0  # width of the adapter's kernel in sampled frames, eq. 4
     tau: Positive = 0.07  # temperature of the softmax over classes
     motion: Literal["pixel", "feature"] = "pixel"
@@ -344,7 +345,7 @@ def _check_file(path: Path, name: str, entry: FileEntry) -> None:
 
 
 def _check_complete(path: Path, manifest: Manifest) -> None:
-    needed = [TEXT_NAME] + ([HEADS_NAME] if manifest.method.name == "stprompt" else [])
+    needed = [TEXT_NAME] + ([HEADS_NAME] if manifest.method.name != "zero-shot" else [])
     for name in needed:
         if name not in manifest.files:
             raise _damaged(path, f"{MANIFEST_NAME} does not list {name}, which {manifest.method.name} needs")
@@ -369,8 +370,10 @@ def _manifest_geometry(path: Path, manifest: Manifest) -> Geometry:
         raise _damaged(
             path, f"geometry is for {section.image_size} px, preprocessing for {manifest.preprocessing.size}"
         )
-    if manifest.method.windows > geometry.fine_count:
-        raise _damaged(path, f"method.windows is {manifest.method.windows} of {geometry.fine_count} fine windows")
+    windows, ranking = manifest.method.windows, manifest.method.name == "mil-ranking"
+    if windows > geometry.fine_count or (ranking and windows < geometry.fine_count):
+        needs = ", mil-ranking judges all" if ranking else ""
+        raise _damaged(path, f"method.windows is {windows} of {geometry.fine_count} fine windows{needs}")
     return geometry
 
 

@@ -67,6 +67,13 @@ def test_seal_lists_every_file_and_no_partial_is_left(path: Path) -> None:
     assert names(path.parent) == ["bundle"]
 
 
+def test_mil_ranking_needs_heads(tmp_path: Path) -> None:
+    method = {"name": "mil-ranking", "windows": 49}
+    assert write_fake_bundle(tmp_path / "b", method=method).manifest.method.windows == 49
+    with pytest.raises(CheckFailed, match=r"does not list heads\.onnx, which mil-ranking needs"):
+        write_fake_bundle(tmp_path / "b", method=method, files={HEADS_NAME: None})
+
+
 def test_zero_shot_needs_no_heads(tmp_path: Path) -> None:
     bundle = write_fake_bundle(tmp_path / "b", files={HEADS_NAME: None}, method={"name": "zero-shot"})
     assert HEADS_NAME not in bundle.manifest.files
@@ -188,7 +195,7 @@ def listed(name: str) -> Callable[[dict[str, Any]], None]:
         (lambda m: m.update(schema_version="1"), "schema_version: Input should be 1"),
         (lambda m: m.update(surprise=1), "surprise: Extra inputs are not permitted"),
         (section("method", simga=1.0), "method.simga: Extra inputs are not permitted"),
-        (section("method", name="magic"), "method.name: Input should be 'stprompt' or 'zero-shot'"),
+        (section("method", name="magic"), "method.name: Input should be 'stprompt', 'mil-ranking' or 'zero-shot'"),
         (section("method", windows=0), "method.windows: Input should be greater than or equal to 1"),
         (section("method", windows=50), "method.windows is 50 of 49 fine windows"),
         (section("method", sigma=0), "method.sigma: Input should be greater than 0"),
@@ -215,6 +222,10 @@ def listed(name: str) -> Callable[[dict[str, Any]], None]:
         (lambda m: m.update(vocabulary=[]), "vocabulary: Input should be a valid dictionary"),
         (lambda m: m["files"].pop(TEXT_NAME), r"does not list text\.safetensors, which stprompt needs"),
         (lambda m: m["files"].pop(HEADS_NAME), r"does not list heads\.onnx, which stprompt needs"),
+        (
+            lambda m: m["method"].update(name="mil-ranking"),
+            "windows is 12 of 49 fine windows, mil-ranking judges",
+        ),
         (lambda m: [m["files"].pop(name) for name in FILES[:2]], "lists no encoder"),
         (lambda m: m.pop("files"), r"does not list text\.safetensors"),
         (

@@ -35,11 +35,12 @@ from stprompt_edge.errors import UsageError, nearest
 from stprompt_edge.export.gate import Gate, Progress
 from stprompt_edge.export.graphs import export_encoder, export_heads
 from stprompt_edge.export.half import to_half
-from stprompt_edge.export.parity import check_against_torch, read_parity_frames
+from stprompt_edge.export.parity import check_against_torch, check_heads_against_torch, read_parity_frames
 from stprompt_edge.geometry import Geometry
 from stprompt_edge.model.checkpoint import Checkpoint, load_checkpoint
 from stprompt_edge.model.clip import Clip, embed_texts, load_clip
 from stprompt_edge.model.encoder import PackedEncoder
+from stprompt_edge.model.mil_ranking import MilRanking
 from stprompt_edge.model.stprompt import STPrompt
 from stprompt_edge.vocabulary import Vocabulary, load_vocabulary, vocabulary_to_dict
 
@@ -75,7 +76,7 @@ class Model:
         clip: frozen encoder.
         vocabulary: class names and phrases.
         method: how embeddings become a score.
-        trained: STPrompt's weights; None for zero-shot.
+        trained: weights of the method; None for zero-shot.
         training: data and metrics, as the checkpoint tells.
         alarm: default thresholds.
         localization: lambda and the heat threshold; its temperature is replaced by CLIP's own.
@@ -84,7 +85,7 @@ class Model:
     clip: Clip
     vocabulary: Vocabulary
     method: MethodSection
-    trained: STPrompt | None = None
+    trained: STPrompt | MilRanking | None = None
     training: dict[str, object] | None = None
     alarm: AlarmSection = field(default_factory=AlarmSection)
     localization: LocalizationSection = field(default_factory=LocalizationSection)
@@ -132,12 +133,15 @@ def export_bundle(
         text = embed_vocabulary(model)
         (folder / TEXT_NAME).write_bytes(save(text.as_dict()))
         if model.trained is not None:
-            onnx.save(export_heads(model.trained.heads, torch.from_numpy(text.label_prompts)), folder / HEADS_NAME)
+            label_prompts = torch.from_numpy(text.label_prompts)
+            onnx.save(export_heads(model.trained, label_prompts, geometry), folder / HEADS_NAME)
         fp32 = _write_encoders(encoder, settings.precisions, folder, progress)
         manifest = describe(model, geometry)
         bundle = seal_bundle(folder, manifest)
         progress("comparing fp32 with torch", 0.5)
         check_against_torch(bundle, encoder, frames)
+        if model.trained is not None:
+            check_heads_against_torch(bundle, model.trained, frames)
         gate = Gate(
             folder=folder, manifest=manifest, frames=frames, source=settings.parity_video.name, force=settings.force,
             progress=progress,
@@ -153,7 +157,7 @@ def export_bundle(
 def embed_vocabulary(model: Model) -> TextEmbeddings:
     """Label prompts (learned, or the class names as they are) and phrases through CLIP's text encoder."""
     vocabulary = model.vocabulary
-    if model.trained is not None:
+    if isinstance(model.trained, STPrompt):
         with torch.inference_mode():
             label_prompts: Tensor = model.trained.prompts()
     else:

@@ -19,7 +19,8 @@ from torch.export import Dim
 
 from stprompt_edge.geometry import Geometry
 from stprompt_edge.model.encoder import PackedEncoder
-from stprompt_edge.model.stprompt import Heads, Logits
+from stprompt_edge.model.mil_ranking import MilRanking
+from stprompt_edge.model.stprompt import Heads, Logits, STPrompt
 
 OPSET = 18  # first one whose reductions and splits TensorRT 10.3 and ONNX Runtime 1.18 both read without conversion
 
@@ -42,6 +43,11 @@ HEADS = Signature(
     inputs=("context", "clip"),
     outputs=("anomaly_logit", "similarity"),
     dynamic={"context": {0: "N"}, "clip": {0: "N"}},
+)
+RANKING_HEADS = Signature(
+    inputs=("windows",),
+    outputs=("anomaly_logit", "window_logits"),
+    dynamic={"windows": {0: "N"}},
 )
 
 
@@ -72,10 +78,12 @@ def export_encoder(encoder: PackedEncoder) -> onnx.ModelProto:
     return _export(encoder, (torch.zeros(2, 3, size, size), fine, coarse), ENCODER)
 
 
-def export_heads(heads: Heads, label_prompts: Tensor) -> onnx.ModelProto:
-    """The `heads` graph: N is dynamic."""
+def export_heads(trained: STPrompt | MilRanking, label_prompts: Tensor, geometry: Geometry) -> onnx.ModelProto:
+    """The `heads` graph of either method: N is dynamic."""
     width = label_prompts.shape[1]
-    return _export(HeadsGraph(heads, label_prompts), (torch.zeros(3, width), torch.zeros(3, width)), HEADS)
+    if isinstance(trained, MilRanking):
+        return _export(trained.heads, (torch.zeros(3, geometry.fine_count, width),), RANKING_HEADS)
+    return _export(HeadsGraph(trained.heads, label_prompts), (torch.zeros(3, width), torch.zeros(3, width)), HEADS)
 
 
 def window_examples(geometry: Geometry) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from stprompt_edge.bundle import Bundle, ParityFigures
 from stprompt_edge.errors import CheckFailed, UsageError
 from stprompt_edge.model.encoder import PackedEncoder
+from stprompt_edge.model.mil_ranking import MilRanking
+from stprompt_edge.model.stprompt import STPrompt
 from stprompt_edge.preprocess import Preprocessor
 from stprompt_edge.runtime.backends.base import Encoded
 from stprompt_edge.runtime.backends.onnx import OnnxBackend
@@ -22,14 +24,15 @@ from stprompt_edge.runtime.sources import open_source
 
 MIN_COSINE = 0.999  # design, section 5
 MAX_SCORE_DIFFERENCE = 0.01
-MAX_TORCH_DIFFERENCE = 1e-4  # of fp32 ONNX from torch, largest absolute difference of an embedding
+MAX_TORCH_DIFFERENCE = 1e-4  # of fp32 ONNX from torch, largest absolute difference of an embedding or logit
+HEADS_ROWS = (1, 2, 7)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trace:
     """What one precision says of the parity frames."""
 
-    embeddings: NDArray[np.float32]  # [frames * 66, D]: frame, fine and coarse embeddings
+    embeddings: NDArray[np.float32]  # [N, D]: of each frame, its fine windows and, if the method has any, coarse
     scores: NDArray[np.float32]  # [frames]
 
 
@@ -127,10 +130,51 @@ def check_against_torch(bundle: Bundle, encoder: PackedEncoder, frames: Sequence
             with torch.inference_mode():
                 expected = encoder(*(torch.from_numpy(array) for array in inputs))
             for got, want in zip((encoded.frame, encoded.fine, encoded.coarse), expected, strict=True):
-                worst = float(np.maximum(worst, np.abs(got - want.numpy()).max(initial=0.0)))  # NaN stays NaN
+                worst = _larger(worst, got, want)
+    return _check_difference("encoder", worst)
+
+
+def check_heads_against_torch(
+    bundle: Bundle, trained: STPrompt | MilRanking, frames: Sequence[CameraFrame], rows: Sequence[int] = HEADS_ROWS
+) -> float:
+    """Compare the heads graph with torch on embeddings of real frames, at several numbers of rows N.
+
+    Returns:
+        The largest difference of any output, absolute, or relative where an output's values go beyond 1.
+
+    Raises:
+        CheckFailed: if it is over 1e-4.
+    """
+    preprocess = Preprocessor(bundle.preprocessing)
+    images = np.stack([preprocess(frame.image_bgr).image for frame in frames])
+    fine = np.tile(np.arange(bundle.geometry.fine_count), (len(images), 1))
+    worst = 0.0
+    with OnnxBackend(bundle, precision="fp32") as backend, torch.inference_mode():
+        encoded = backend.encode(images, fine, fine[:, :0])
+        for count in rows:
+            clip, windows = (np.resize(x, (count, *x.shape[1:])) for x in (encoded.frame, encoded.fine))
+            if isinstance(trained, MilRanking):
+                expected = trained.heads(torch.from_numpy(windows))._asdict()
+                got = backend.heads(windows=windows)
+            else:
+                context, prompts = clip + windows.mean(axis=1), torch.from_numpy(bundle.text.label_prompts)
+                expected = trained.heads(torch.from_numpy(context), torch.from_numpy(clip), prompts)._asdict()
+                got = backend.heads(context=context, clip=clip)
+            for name, want in expected.items():
+                scale = max(1.0, float(want.abs().max()))  # a confident network's logits go far beyond 1
+                worst = _larger(worst, getattr(got, name) / scale, want / scale)
+    return _check_difference("heads graph", worst)
+
+
+def _larger(worst: float, got: NDArray[np.float32], want: torch.Tensor) -> float:
+    """The larger one of `worst` and the largest absolute difference; a NaN stays one."""
+    return float(np.maximum(worst, np.abs(got - want.numpy()).max(initial=0.0)))
+
+
+def _check_difference(what: str, worst: float) -> float:
     if not worst <= MAX_TORCH_DIFFERENCE:
         raise CheckFailed(
-            f"the exported fp32 encoder differs from torch by {worst:.2g} (limit {MAX_TORCH_DIFFERENCE})",
+            f"the exported fp32 {what} differs from torch by {worst:.2g} (limit {MAX_TORCH_DIFFERENCE})",
             remedy="report it with the versions that `stprompt-edge doctor` prints; nothing was written",
         )
     return worst

@@ -1,4 +1,4 @@
-"""A checkpoint: STPrompt's trained weights and everything needed to use them, in one safetensors file."""
+"""A checkpoint: trained weights of either method and everything needed to use them, in one safetensors file."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from stprompt_edge.bundle import ClipSection, MethodSection
 from stprompt_edge.errors import CheckFailed, UsageError
 from stprompt_edge.files import write_bytes_atomic
 from stprompt_edge.model.clip import NO_WEIGHTS, Clip
+from stprompt_edge.model.mil_ranking import MilRanking
 from stprompt_edge.model.stprompt import STPrompt
 from stprompt_edge.vocabulary import Vocabulary, vocabulary_from_dict, vocabulary_to_dict
 
@@ -31,8 +32,8 @@ class Checkpoint:
     training: dict[str, Any]
     weights: dict[str, torch.Tensor]
 
-    def build(self, clip: Clip) -> STPrompt:
-        """The model with these weights.
+    def build(self, clip: Clip) -> STPrompt | MilRanking:
+        """The model of the checkpoint's method with these weights.
 
         Raises:
             CheckFailed: if `clip` is not the encoder that the weights were trained on.
@@ -44,7 +45,11 @@ class Checkpoint:
                 f"the checkpoint was trained with {trained}, got {given}",
                 remedy=f"pass {trained}",
             )
-        model = STPrompt(clip, self.vocabulary.class_names, self.method.sigma)
+        model: STPrompt | MilRanking
+        if self.method.name == "mil-ranking":
+            model = MilRanking(self.clip.embedding_width, self.method.sigma)
+        else:
+            model = STPrompt(clip, self.vocabulary.class_names, self.method.sigma)
         try:
             model.load_state_dict(self.weights)
         except RuntimeError as exc:

@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from stprompt_edge.model.branches import Classifier, align
 from stprompt_edge.model.clip import Clip
 from stprompt_edge.model.prompts import PromptLearner
-from stprompt_edge.model.temporal import TemporalAdapter, distance_kernel
+from stprompt_edge.model.temporal import TemporalAdapter, smooth
 
 
 class Logits(NamedTuple):
@@ -65,9 +64,4 @@ class STPrompt(nn.Module):
         self, x_clip: Tensor, x_as: Tensor, label_prompts: Tensor, lengths: Tensor | None = None
     ) -> Logits:
         """The same with label prompts [1+C, D] at hand; `lengths` [B] keeps padded frames out of the kernel's rows."""
-        kernel_TT = distance_kernel(x_clip.shape[-2], self.sigma).to(x_clip)
-        if lengths is not None:
-            present_BT = torch.arange(kernel_TT.shape[1])[None] < lengths[:, None]
-            kernel_TT = kernel_TT * present_BT[:, None, :]  # [B, T, T]
-            kernel_TT = kernel_TT / kernel_TT.sum(dim=-1, keepdim=True).clamp(min=1e-12)
-        return self.heads(kernel_TT @ (x_clip + x_as), x_clip, label_prompts)
+        return self.heads(smooth(x_clip + x_as, self.sigma, lengths), x_clip, label_prompts)

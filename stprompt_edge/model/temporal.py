@@ -38,6 +38,16 @@ def distance_kernel(length: int, sigma: float) -> Tensor:
     return (-(index[:, None] - index[None, :]).abs() / sigma).softmax(dim=-1)
 
 
+def smooth(x: Tensor, sigma: float, lengths: Tensor | None = None) -> Tensor:
+    """A x along time: [..., T, D] -> [..., T, D]; `lengths` [B] keeps padded frames out of the rows of a batch."""
+    kernel_TT = distance_kernel(x.shape[-2], sigma).to(x)
+    if lengths is not None:
+        present_BT = torch.arange(kernel_TT.shape[1])[None] < lengths[:, None]
+        kernel_TT = kernel_TT * present_BT[:, None, :]  # [B, T, T]
+        kernel_TT = kernel_TT / kernel_TT.sum(dim=-1, keepdim=True).clamp(min=1e-12)
+    return kernel_TT @ x
+
+
 class TemporalAdapter(nn.Module):
     """Eq. 4: x_tm = LN(A (x_clip + x_as)), x_ta = LN(FFN(x_tm) + x_tm).
 

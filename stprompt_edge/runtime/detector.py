@@ -1,8 +1,8 @@
 """One camera's sampled frames in, detections out: preprocess, motion, encode, SA², adapter, heads, alarm, localize.
 
 The order of a step depends on the motion kind: `pixel` picks K windows before encoding, so only those are encoded;
-`feature` encodes all fine windows and picks afterwards. Memory is bounded: a frame is held for the motion's delay
-and the adapter's lookahead, no longer.
+`feature` encodes all fine windows and picks afterwards. A method that judges all windows (K = 49) has them encoded in
+order. Memory is bounded: a frame is held for the motion's delay and the adapter's lookahead, no longer.
 
 Suffixes: D width of the embedding.
 """
@@ -10,7 +10,7 @@ Suffixes: D width of the embedding.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,7 +21,7 @@ from stprompt_edge.bundle import Bundle
 from stprompt_edge.preprocess import PreprocessedFrame, Preprocessor
 from stprompt_edge.runtime.alarm import Alarm, AlarmSettings
 from stprompt_edge.runtime.backends.base import Backend
-from stprompt_edge.runtime.localize import Localizer
+from stprompt_edge.runtime.localize import make_localizer
 from stprompt_edge.runtime.motion import (
     SecondDifference,
     Selection,
@@ -66,6 +66,9 @@ class Detector:
         localize: in every frame, only while the alarm is on, or never.
         lookahead: later sampled frames that the adapter may use, so detections come that much later; None for all
             that count, which gives the offline scores.
+        localize_also: is this sampled frame to be localized whatever `localize` says? It costs such a frame a second
+            pass through the encoder, so that its score stays what it would have been.
+        on_features: told the embedding and the vector to smooth of each sampled frame, in order; see `Scorer`.
     """
 
     def __init__(
@@ -76,19 +79,23 @@ class Detector:
         alarm: AlarmSettings | None = None,
         localize: LocalizeWhen = "alarm",
         lookahead: int | None = 0,
+        localize_also: Callable[[CameraFrame], bool] = lambda frame: False,
+        on_features: Callable[[NDArray[np.float32], NDArray[np.float32]], None] = lambda x_clip_D, features: None,
     ) -> None:
         self._method = bundle.manifest.method
         self._class_names = bundle.vocabulary.class_names
         self._geometry = bundle.geometry
         self._backend = backend
         self._localize: LocalizeWhen = localize
+        self._localize_also = localize_also
+        self._on_features = on_features
         self._preprocess = Preprocessor(bundle.preprocessing)
         self._difference = SecondDifference(self._method.motion_timing)
         self._scorer = make_scorer(bundle, backend)
         self._kernel = StreamingKernel(self._scorer.width, self._method.sigma, lookahead)
-        self._localizer = Localizer(bundle.geometry, bundle.text, bundle.manifest.localization)
+        self._localizer = make_localizer(bundle, backend)
         self._all_fine = np.arange(bundle.geometry.fine_count, dtype=np.int64)
-        self._all_coarse = np.arange(bundle.geometry.coarse_count, dtype=np.int64)
+        self._all_coarse = np.arange(bundle.geometry.coarse_count * self._localizer.uses_coarse, dtype=np.int64)
         self._awaiting_motion: deque[_Step] = deque()
         self._awaiting_context: deque[_Step] = deque()
         self.alarm = Alarm(alarm or AlarmSettings.from_bundle(bundle.manifest.alarm))
@@ -129,6 +136,7 @@ class Detector:
             assert step.x_clip_D is not None
             features = self._scorer.features(step.x_clip_D, selected_KD, selection.attention)
             context = self._kernel.push(features)
+        self._on_features(step.x_clip_D, features)
         self._awaiting_context.append(step)
         if context is not None:
             yield self._detect(self._awaiting_context.popleft(), context)
@@ -141,9 +149,9 @@ class Detector:
     def _selected_windows(self, step: _Step, selection: Selection) -> NDArray[np.float32]:
         """Embeddings of the selected windows [K, D]; while boxes are wanted, all windows are encoded in one pass."""
         if step.fine is None:
-            if not self._expects_localization():
+            if len(selection.indices) < len(self._all_fine) and not self._expects_localization():
                 return self._encode(step, selection.indices, self._all_coarse[:0])
-            self._encode(step, self._all_fine, self._all_coarse)
+            self._encode(step, self._all_fine, self._coarse_now())
         assert step.fine is not None
         return step.fine[selection.indices]
 
@@ -170,7 +178,7 @@ class Detector:
             score = self._scorer.score(context, step.x_clip_D)
         alarm = self.alarm.update(step.frame.seconds, score.score)
         wanted = self._localize == "always" or (self._localize == "alarm" and alarm)
-        localization = self._locate(step) if wanted else None
+        localization = self._locate(step) if wanted or self._localize_also(step.frame) else None
         return DetectedFrame(detection=self._describe(step.frame, score, alarm, localization), frame=step.frame)
 
     def _locate(self, step: _Step) -> Localization:

@@ -1,18 +1,19 @@
-"""Where in a frame the anomaly is (eq. 11): window scores, heat map, boxes.
+"""Where in a frame the anomaly is: window scores (eq. 11, or the ranking method's own), heat map, boxes.
 
 Suffixes: N windows, P phrases, D width of the embedding, G tokens on one side of the image.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stprompt_edge.bundle import LocalizationSection, TextEmbeddings
+from stprompt_edge.bundle import Bundle, LocalizationSection, TextEmbeddings
 from stprompt_edge.geometry import Geometry
+from stprompt_edge.runtime.backends.base import Backend
 from stprompt_edge.runtime.motion import softmax
 from stprompt_edge.runtime.records import Box, Localization
 
@@ -42,14 +43,27 @@ def phrase_probabilities(
     return probabilities[:, : len(text.normal_phrases)], probabilities[:, len(text.normal_phrases) :]
 
 
+class FrameLocalizer(Protocol):
+    """Window embeddings of one frame -> heat map and boxes."""
+
+    uses_coarse: bool  # otherwise coarse windows need not be encoded
+
+    def __call__(
+        self, fine_ND: NDArray[np.float32], coarse_ND: NDArray[np.float32], size_wh: tuple[int, int]
+    ) -> Localization:
+        """Localize in one frame; see `Localizer`."""
+
+
 class Localizer:
-    """Window embeddings of one frame -> heat map and boxes.
+    """Eq. 11: window embeddings of one frame -> heat map and boxes.
 
     Args:
         geometry: of the bundle.
         text: phrases of the bundle.
         settings: temperature, lambda and the heat threshold of the bundle.
     """
+
+    uses_coarse = True
 
     def __init__(self, geometry: Geometry, text: TextEmbeddings, settings: LocalizationSection) -> None:
         self._geometry = geometry
@@ -72,6 +86,38 @@ class Localizer:
         )
         heat = self._geometry.heat_map(fine, coarse, self._settings.fine_weight)
         return Localization(heat_map=heat, boxes=find_boxes(heat, size_wh, self._settings.threshold))
+
+
+class LearnedLocalizer:
+    """The ranking method's own heat map: the probability that its heads give each fine window.
+
+    Args:
+        bundle: of the method mil-ranking.
+        backend: its graphs, open.
+    """
+
+    uses_coarse = False
+
+    def __init__(self, bundle: Bundle, backend: Backend) -> None:
+        self._geometry = bundle.geometry
+        self._threshold = bundle.manifest.localization.threshold
+        self._backend = backend
+
+    def __call__(
+        self, fine_ND: NDArray[np.float32], coarse_ND: NDArray[np.float32], size_wh: tuple[int, int]
+    ) -> Localization:
+        """See `Localizer`; the coarse windows are not looked at."""
+        logits_N = self._backend.heads(windows=fine_ND[None]).window_logits
+        assert logits_N is not None
+        heat = self._geometry.spread(self._geometry.fine, 1 / (1 + np.exp(-logits_N[0].clip(-80, 80))))
+        return Localization(heat_map=heat, boxes=find_boxes(heat, size_wh, self._threshold))
+
+
+def make_localizer(bundle: Bundle, backend: Backend) -> FrameLocalizer:
+    """The localizer of the bundle's method."""
+    if bundle.manifest.method.name == "mil-ranking":
+        return LearnedLocalizer(bundle, backend)
+    return Localizer(bundle.geometry, bundle.text, bundle.manifest.localization)
 
 
 def find_boxes(heat_GG: NDArray[np.float32], size_wh: tuple[int, int], threshold: float) -> tuple[Box, ...]:

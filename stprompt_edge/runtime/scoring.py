@@ -3,7 +3,7 @@
 A scorer has two steps with the adapter's kernel between them: `features` makes the vector of one sampled frame that is
 smoothed over time, `score` turns the smoothed vector into a score and class probabilities.
 
-Suffixes: K selected windows, D width of the embedding, C abnormal classes.
+Suffixes: K selected windows (all of them for mil-ranking), D width of the embedding, C abnormal classes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from stprompt_edge.bundle import Bundle
 from stprompt_edge.runtime.backends.base import Backend
-from stprompt_edge.runtime.localize import phrase_probabilities
+from stprompt_edge.runtime.localize import phrase_probabilities, unit_length
 from stprompt_edge.runtime.motion import aggregate, softmax
 
 
@@ -59,10 +59,11 @@ class STPromptScorer:
 
     def score(self, context: NDArray[np.float32], x_clip_D: NDArray[np.float32]) -> Score:
         """1 - softmax(M / tau)[normal], or the classifier's probability, or their mean, as the bundle says."""
-        heads = self._backend.heads(context[None], x_clip_D[None])
+        heads = self._backend.heads(context=context[None], clip=x_clip_D[None])
+        assert heads.similarity is not None
         probabilities = softmax(heads.similarity[0] / np.float32(self._method.tau))
         from_alignment = 1 - float(probabilities[0])
-        from_classifier = 1 / (1 + math.exp(-float(np.clip(heads.anomaly_logit[0], -80, 80))))
+        from_classifier = sigmoid(float(heads.anomaly_logit[0]))
         score = {"a": from_alignment, "c": from_classifier, "mean": (from_alignment + from_classifier) / 2}
         return Score(score=score[self._method.score], class_probabilities=probabilities)
 
@@ -96,8 +97,43 @@ class ZeroShotScorer:
         return classes
 
 
+class MilRankingScorer:
+    """The ranking method: the heads judge all windows of a frame, the kernel smooths the frame's anomaly logit.
+
+    What it has learned is normal or abnormal, no more. So its probability is shared out among the abnormal classes as
+    CLIP finds the frame closest to their names: a class that it names is a zero-shot guess.
+    """
+
+    width = 1
+
+    def __init__(self, bundle: Bundle, backend: Backend) -> None:
+        self._label_prompts = bundle.text.label_prompts[1:]
+        self._tau = np.float32(bundle.manifest.localization.tau)  # CLIP's own
+        self._backend = backend
+
+    def features(
+        self, x_clip_D: NDArray[np.float32], selected_KD: NDArray[np.float32], attention_K: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """The frame's anomaly logit, [1]; the order of the windows does not matter, their motion is not used."""
+        return self._backend.heads(windows=selected_KD[None]).anomaly_logit
+
+    def score(self, context: NDArray[np.float32], x_clip_D: NDArray[np.float32]) -> Score:
+        """Sigmoid of the smoothed logit."""
+        score = sigmoid(float(context[0]))
+        shares = softmax(self._label_prompts @ unit_length(x_clip_D) / self._tau)
+        probabilities = np.concatenate([[1 - score], score * shares]).astype(np.float32)
+        return Score(score=score, class_probabilities=probabilities)
+
+
 def make_scorer(bundle: Bundle, backend: Backend) -> Scorer:
     """The scorer of the bundle's method."""
     if bundle.manifest.method.name == "zero-shot":
         return ZeroShotScorer(bundle)
+    if bundle.manifest.method.name == "mil-ranking":
+        return MilRankingScorer(bundle, backend)
     return STPromptScorer(bundle, backend)
+
+
+def sigmoid(logit: float) -> float:
+    """0..1, of any number."""
+    return 1 / (1 + math.exp(-min(max(logit, -80.0), 80.0)))

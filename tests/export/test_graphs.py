@@ -51,7 +51,7 @@ def test_heads(small_bundle: Bundle, stprompt_model: Model, rows: int) -> None:
         prompts = torch.from_numpy(small_bundle.text.label_prompts)
         expected = stprompt_model.trained.heads(torch.from_numpy(context), torch.from_numpy(clip), prompts)
     with OnnxBackend(small_bundle, precision="fp32") as backend:
-        got = backend.heads(context, clip)
+        got = backend.heads(context=context, clip=clip)
     assert got.similarity.shape == (rows, len(small_bundle.vocabulary.class_names))
     np.testing.assert_allclose(got.anomaly_logit, expected.anomaly_logit, atol=1e-5)
     np.testing.assert_allclose(got.similarity, expected.similarity, atol=1e-5)

@@ -22,7 +22,7 @@ from stprompt_edge.runtime.records import CameraFrame
 from stprompt_edge.runtime.temporal import StreamingKernel
 from stprompt_edge.runtime.timing import StageTimer
 
-from .tiny import GEOMETRY, VARIANTS, VOCABULARY, random_frames, tiny_bundle
+from .tiny import GEOMETRY, VARIANTS, VOCABULARY, random_frames, ranking_bundle, tiny_bundle
 
 FINE, COARSE, K = GEOMETRY.fine_count, GEOMETRY.coarse_count, 12
 LENGTHS = [1, 2, 3, 15, 100, 700]
@@ -140,6 +140,79 @@ def test_zero_shot_equals_a_literal_numpy_version(length: int, lookahead: int | 
         expected.append(weights @ np.array(raw)[j] / weights.sum())
     found = detect(frames, bundle, FakeBackend(bundle), lookahead=lookahead, localize="never")
     np.testing.assert_allclose([item.detection.score for item in found], expected, atol=1e-4)
+
+
+class RankingBackend(FakeBackend):
+    """The fake encoder, with the heads of a seeded ranking model."""
+
+    def __init__(self, bundle: Bundle, model: Any) -> None:
+        super().__init__(bundle)
+        self._model = model
+
+    def heads(self, windows: np.ndarray) -> HeadsOutput:
+        import torch
+
+        logits = self._model.heads(torch.from_numpy(windows))
+        return HeadsOutput(**{name: value.numpy() for name, value in logits._asdict().items()})
+
+
+@functools.cache
+def ranking_model(width: int, sigma: float) -> Any:
+    import torch
+
+    from stprompt_edge.model.mil_ranking import MilRanking
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return MilRanking(width, sigma).eval().requires_grad_(False)
+
+
+@pytest.mark.parametrize("length", [1, 2, 15, 60])
+def test_mil_ranking_at_full_lookahead_equals_the_model_on_the_whole_video(length: int) -> None:
+    torch = pytest.importorskip("torch")
+    sigma = (1.0, 2.5)[length % 2]
+    bundle, model = ranking_bundle(sigma=sigma), ranking_model(16, sigma)
+    frames, backend = random_frames(length, seed=length), RankingBackend(bundle, model)
+    every, none = np.arange(FINE)[None], np.zeros((1, 0), np.int64)
+    images = [preprocess(frame.image_bgr, bundle.preprocessing).image for frame in frames]
+    windows_TND = np.concatenate([backend.encode(image[None], every, none).fine for image in images])
+    expected = model(torch.from_numpy(windows_TND))
+    backend.encoded.clear()
+    found = detect(frames, bundle, backend, lookahead=None, localize="always")
+    scores = [item.detection.score for item in found]
+    np.testing.assert_allclose(scores, expected.anomaly_logit.sigmoid(), atol=1e-5)
+    assert set(backend.encoded) == {(FINE, 0)}
+    assert len(backend.encoded) == length
+    for item, heat in zip(found, expected.window_logits.sigmoid().numpy(), strict=True):
+        assert item.detection.localization is not None
+        np.testing.assert_allclose(item.detection.localization.heat_map[::2, ::2].ravel(), heat, atol=1e-5)
+
+
+@pytest.mark.parametrize("localize", ["never", "alarm", "always"])
+def test_mil_ranking_encodes_all_fine_windows_once_and_nothing_else(localize: str) -> None:
+    bundle = ranking_bundle(alarm=AlarmSection(threshold_on=0.0, threshold_off=0.0))
+    backend = FakeBackend(bundle)
+    found = detect(random_frames(4), bundle, backend, localize=localize)
+    assert backend.encoded == [(FINE, 0)] * 4
+    assert all((item.detection.localization is not None) == (localize != "never") for item in found)
+
+
+@pytest.mark.parametrize("localize", ["alarm", "always"])
+def test_boxes_are_the_same_where_the_method_uses_every_window(localize: str) -> None:
+    """The windows are encoded in order, not most motion first."""
+    alarm = AlarmSection(threshold_on=0.0, threshold_off=0.0)
+    for some, every in zip(
+        *(
+            detect(random_frames(5), bundle, FakeBackend(bundle), localize=localize)
+            for bundle in (tiny_bundle(alarm=alarm), tiny_bundle(alarm=alarm, windows=FINE))
+        ),
+        strict=True,
+    ):
+        assert some.detection.localization is not None
+        assert every.detection.localization is not None
+        np.testing.assert_allclose(
+            every.detection.localization.heat_map, some.detection.localization.heat_map, atol=1e-6
+        )
 
 
 @pytest.mark.parametrize(

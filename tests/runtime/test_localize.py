@@ -10,9 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stprompt_edge.bundle import LocalizationSection
-from stprompt_edge.runtime.localize import Localizer, find_boxes, phrase_probabilities, unit_length
+from stprompt_edge.runtime.backends.base import HeadsOutput
+from stprompt_edge.runtime.backends.fake import FakeBackend
+from stprompt_edge.runtime.localize import (
+    LearnedLocalizer,
+    Localizer,
+    find_boxes,
+    make_localizer,
+    phrase_probabilities,
+    unit_length,
+)
 
-from .tiny import GEOMETRY, tiny_bundle
+from .tiny import GEOMETRY, ranking_bundle, tiny_bundle
 
 HD, UHD8 = (1280, 720), (7680, 4320)
 
@@ -123,3 +132,36 @@ def test_the_heat_map_equals_a_slow_literal(fine_weight: float) -> None:
     assert found.heat_map.dtype == np.float32
     np.testing.assert_allclose(found.heat_map, literal, atol=1e-5)
     assert found.boxes == find_boxes(found.heat_map, (280, 280), settings.threshold)
+
+
+class Hot(FakeBackend):
+    """The ranking method's heads, sure of one window."""
+
+    def heads(self, windows: np.ndarray) -> HeadsOutput:
+        assert windows.shape == (1, 49, 16)
+        logits = np.full((1, 49), -1000.0, np.float32)
+        logits[0, 9] = 1000.0  # second row, third column
+        return HeadsOutput(anomaly_logit=logits.max(axis=1), window_logits=logits)
+
+
+def test_the_ranking_method_localizes_by_its_own_window_logits() -> None:
+    bundle = ranking_bundle(localization=LocalizationSection(threshold=0.3))
+    locate = make_localizer(bundle, Hot(bundle))
+    assert isinstance(locate, LearnedLocalizer)
+    assert not locate.uses_coarse
+    found = locate(np.zeros((49, 16), np.float32), np.zeros((0, 16), np.float32), (140, 140))
+    expected = np.zeros((14, 14), np.float32)
+    expected[2:4, 4:6] = 1
+    np.testing.assert_allclose(found.heat_map, expected, atol=1e-6)
+    assert found.heat_map.dtype == np.float32
+    (box,) = found.boxes
+    assert (box.x0, box.y0, box.x1, box.y1) == (38, 18, 62, 42)  # 20 px, and to where the resized heat falls to 0.3
+    assert box.probability == pytest.approx(1)
+
+
+@pytest.mark.parametrize("name", ["stprompt", "zero-shot"])
+def test_the_other_methods_localize_by_phrases(name: str) -> None:
+    bundle = tiny_bundle(name=name)
+    locate = make_localizer(bundle, FakeBackend(bundle))
+    assert isinstance(locate, Localizer)
+    assert locate.uses_coarse

@@ -255,7 +255,8 @@ def test_events_of_a_long_run_are_counted_but_not_all_kept(monkeypatch: pytest.M
         def heads(self, context: np.ndarray, clip: np.ndarray) -> Any:
             self.blink = not getattr(self, "blink", False)
             return dataclasses.replace(
-                super().heads(context, clip), anomaly_logit=np.array([9.0 if self.blink else -9.0], np.float32)
+                super().heads(context=context, clip=clip),
+                anomaly_logit=np.array([9.0 if self.blink else -9.0], np.float32),
             )
 
     bundle = tiny_bundle(score="c")

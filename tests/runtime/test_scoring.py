@@ -11,9 +11,9 @@ from stprompt_edge.bundle import LocalizationSection
 from stprompt_edge.runtime.backends.base import HeadsOutput
 from stprompt_edge.runtime.backends.fake import FakeBackend
 from stprompt_edge.runtime.motion import softmax
-from stprompt_edge.runtime.scoring import Scorer, STPromptScorer, ZeroShotScorer, make_scorer
+from stprompt_edge.runtime.scoring import MilRankingScorer, Scorer, STPromptScorer, ZeroShotScorer, make_scorer, sigmoid
 
-from .tiny import VOCABULARY, tiny_bundle
+from .tiny import VOCABULARY, ranking_bundle, tiny_bundle
 
 
 class FixedHeads(FakeBackend):
@@ -70,8 +70,12 @@ def test_stprompt_features_are_x_clip_plus_x_as() -> None:
 
 
 def test_the_method_picks_the_scorer() -> None:
-    for name, kind in [("stprompt", STPromptScorer), ("zero-shot", ZeroShotScorer)]:
-        bundle = tiny_bundle(name=name)
+    zero_shot = tiny_bundle(name="zero-shot")
+    for bundle, kind in [
+        (tiny_bundle(), STPromptScorer),
+        (zero_shot, ZeroShotScorer),
+        (ranking_bundle(), MilRankingScorer),
+    ]:
         assert type(make_scorer(bundle, FakeBackend(bundle))) is kind
 
 
@@ -109,3 +113,36 @@ def test_a_zero_shot_score_stays_inside_0_to_1_when_all_is_certainly_normal() ->
         attention = softmax(rng.random(12).astype(np.float32) * 3)
         score = scorer.score(scorer.features(windows[0], windows[1:], attention), windows[0]).score
         assert 0 <= score <= 1, f"step {step}"
+
+
+@pytest.mark.parametrize("logit", [-1000.0, -2.0, 0.0, 3.0, 1000.0])
+def test_mil_ranking_shares_its_probability_out_among_the_abnormal_classes(logit: float) -> None:
+    bundle = ranking_bundle()
+    scorer = MilRankingScorer(bundle, FakeBackend(bundle))
+    fire = bundle.text.label_prompts[2]
+    score = scorer.score(np.array([logit], np.float32), 7 * fire)
+    assert score.score == sigmoid(logit)
+    assert score.class_probabilities.dtype == np.float32
+    assert score.class_probabilities.shape == (3,)
+    assert score.class_probabilities.sum() == pytest.approx(1)
+    assert score.class_probabilities[0] == pytest.approx(1 - score.score)
+    powers = [math.exp(float(prompt @ fire) / 0.5) for prompt in bundle.text.label_prompts[1:]]
+    assert score.class_probabilities[2] == pytest.approx(score.score * powers[1] / sum(powers))
+
+
+def test_mil_ranking_features_are_the_heads_logit_in_any_order_of_windows() -> None:
+    bundle = ranking_bundle()
+    scorer = make_scorer(bundle, FakeBackend(bundle))
+    windows = np.random.default_rng(0).normal(size=(49, 16)).astype(np.float32)
+    attention = np.full(49, 1 / 49, np.float32)
+    features = scorer.features(ZEROS, windows, attention)
+    assert features.shape == (scorer.width,) == (1,)
+    assert features == pytest.approx(windows.mean(axis=1).max())
+    assert scorer.features(ZEROS, windows[::-1].copy(), attention) == pytest.approx(features)
+
+
+@pytest.mark.parametrize(
+    ("logit", "expected"), [(0.0, 0.5), (1e9, 1.0), (-1e9, 0.0), (math.inf, 1.0), (-math.inf, 0.0)]
+)
+def test_sigmoid_of_any_number(logit: float, expected: float) -> None:
+    assert sigmoid(logit) == pytest.approx(expected, abs=1e-12)

@@ -92,6 +92,11 @@ def tiny_bundle(
     )
 
 
+def ranking_bundle(**changes: Any) -> Bundle:
+    """A `tiny_bundle` of the ranking method."""
+    return tiny_bundle(**{"name": "mil-ranking", "windows": GEOMETRY.fine_count, "motion_timing": "causal", **changes})
+
+
 def random_frames(count: int, *, seed: int = 0, size_wh: tuple[int, int] = (30, 20)) -> list[CameraFrame]:
     """Noise, ten frames a second."""
     rng = np.random.default_rng(seed)

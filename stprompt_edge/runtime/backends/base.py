@@ -1,6 +1,7 @@
 """What every backend offers: encode frames and windows, run the heads, close.
 
-Suffixes: B frames, K fine windows, L coarse windows, N rows, D width of the embedding, C abnormal classes.
+Suffixes: B frames, K fine windows, L coarse windows, N rows, D width of the embedding, C abnormal classes, F all fine
+windows (49).
 """
 
 from __future__ import annotations
@@ -12,6 +13,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Self  # in `typing` from Python 3.11 on
+
+from stprompt_edge.bundle import Bundle
+
+Shapes = dict[str, list[int | None]]  # tensor name -> shape; None is any size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,10 +30,11 @@ class Encoded:
 
 @dataclass(frozen=True, kw_only=True)
 class HeadsOutput:
-    """What the branches say, float32; owned by the receiver."""
+    """What the heads say, float32; owned by the receiver. None is what the bundle's method does not have."""
 
     anomaly_logit: NDArray[np.float32]  # [N]
-    similarity: NDArray[np.float32]  # [N, 1+C]
+    similarity: NDArray[np.float32] | None = None  # [N, 1+C], stprompt
+    window_logits: NDArray[np.float32] | None = None  # [N, F], mil-ranking
 
 
 class Backend(Protocol):
@@ -39,8 +45,8 @@ class Backend(Protocol):
     def encode(self, image: NDArray[np.float32], fine: NDArray[np.int64], coarse: NDArray[np.int64]) -> Encoded:
         """Embed preprocessed frames [B, 3, S, S] and chosen windows of each: indices [B, K] and [B, L]."""
 
-    def heads(self, context: NDArray[np.float32], clip: NDArray[np.float32]) -> HeadsOutput:
-        """Rows of A (x_clip + x_as) [N, D] and x_clip [N, D] -> logits."""
+    def heads(self, **inputs: NDArray[np.float32]) -> HeadsOutput:
+        """Run the heads graph on its inputs by name, N rows at once: see `heads_shapes`."""
 
     def close(self) -> None:
         """Free the device; the backend cannot be used afterwards."""
@@ -50,3 +56,20 @@ class Backend(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+def heads_shapes(bundle: Bundle) -> tuple[Shapes, Shapes]:
+    """Inputs and outputs of the bundle's heads graph, all float32.
+
+    stprompt: `context`, rows of A (x_clip + x_as), and `clip`, x_clip -> `anomaly_logit` and `similarity`;
+    mil-ranking: `windows`, embeddings of all fine windows -> `anomaly_logit` and `window_logits`.
+    """
+    width = bundle.manifest.clip.embedding_width
+    if bundle.manifest.method.name == "mil-ranking":
+        fine = bundle.geometry.fine_count
+        return {"windows": [None, fine, width]}, {"anomaly_logit": [None], "window_logits": [None, fine]}
+    classes = len(bundle.vocabulary.class_names)
+    return (
+        {"context": [None, width], "clip": [None, width]},
+        {"anomaly_logit": [None], "similarity": [None, classes]},
+    )

@@ -35,11 +35,14 @@ class FakeBackend:
             coarse=coarse_means @ self._projection_3D,
         )
 
-    def heads(self, context: NDArray[np.float32], clip: NDArray[np.float32]) -> HeadsOutput:
-        """See `Backend.heads`; the logit is the mean of the context."""
-        x = context + clip
+    def heads(self, **inputs: NDArray[np.float32]) -> HeadsOutput:
+        """See `Backend.heads`; the logit is the mean of the context, or the largest mean of a window's embedding."""
+        if "windows" in inputs:
+            window_logits = inputs["windows"].mean(axis=-1)
+            return HeadsOutput(anomaly_logit=window_logits.max(axis=-1), window_logits=window_logits)
+        x = inputs["context"] + inputs["clip"]
         unit = x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
-        return HeadsOutput(anomaly_logit=context.mean(axis=-1), similarity=unit @ self._label_prompts.T)
+        return HeadsOutput(anomaly_logit=inputs["context"].mean(axis=-1), similarity=unit @ self._label_prompts.T)
 
     def close(self) -> None:
         """Nothing to free."""

@@ -13,7 +13,7 @@ from typing_extensions import Self  # in `typing` from Python 3.11 on
 
 from stprompt_edge.bundle import ENCODER_NAMES, HEADS_NAME, Bundle
 from stprompt_edge.errors import CheckFailed, EnvironmentFailure
-from stprompt_edge.runtime.backends.base import Encoded, HeadsOutput
+from stprompt_edge.runtime.backends.base import Encoded, HeadsOutput, Shapes, heads_shapes
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 PREFERRED_PRECISIONS = {CPU: ("cpu8", "fp32", "fp16"), CUDA: ("fp16", "fp32")}  # fastest first
@@ -53,13 +53,10 @@ class OnnxBackend:
         )
         self._heads: Any = None
         if HEADS_NAME in bundle.manifest.files:
+            inputs, outputs = heads_shapes(bundle)
             self._heads = open_session(bundle.file(HEADS_NAME), provider, threads)
-            check_tensors(
-                bundle.path / HEADS_NAME,
-                self._heads,
-                inputs={"context": [None, width], "clip": [None, width]},
-                outputs={"anomaly_logit": [None], "similarity": [None, len(bundle.vocabulary.class_names)]},
-            )
+            self._heads_outputs = list(outputs)
+            check_tensors(bundle.path / HEADS_NAME, self._heads, inputs=inputs, outputs=outputs)
         self.precision = precision
         self.description = f"ONNX Runtime {provider.removesuffix('ExecutionProvider')}, {file}"
 
@@ -70,10 +67,9 @@ class OnnxBackend:
         )
         return Encoded(frame=frame, fine=fine_embeddings, coarse=coarse_embeddings)
 
-    def heads(self, context: NDArray[np.float32], clip: NDArray[np.float32]) -> HeadsOutput:
+    def heads(self, **inputs: NDArray[np.float32]) -> HeadsOutput:
         """See `Backend.heads`."""
-        anomaly_logit, similarity = self._heads.run(["anomaly_logit", "similarity"], {"context": context, "clip": clip})
-        return HeadsOutput(anomaly_logit=anomaly_logit, similarity=similarity)
+        return HeadsOutput(**dict(zip(self._heads_outputs, self._heads.run(self._heads_outputs, inputs), strict=True)))
 
     def close(self) -> None:
         """Free the sessions."""
@@ -146,9 +142,7 @@ def open_session(path: Path, provider: str, threads: int | None) -> Any:
     return session
 
 
-def check_tensors(
-    path: Path, session: Any, *, inputs: dict[str, list[int | None]], outputs: dict[str, list[int | None]]
-) -> None:
+def check_tensors(path: Path, session: Any, *, inputs: Shapes, outputs: Shapes) -> None:
     """Compare a graph's inputs and outputs with what the bundle promises; None is any size.
 
     Raises:

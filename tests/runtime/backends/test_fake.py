@@ -35,7 +35,7 @@ def test_an_embedding_depends_on_its_own_window_only() -> None:
 def test_two_backends_agree() -> None:
     bundle = tiny_bundle()
     x = np.random.default_rng(0).normal(size=(2, 3, 16)).astype(np.float32)
-    first, second = (FakeBackend(bundle).heads(*x) for _ in range(2))
+    first, second = (FakeBackend(bundle).heads(context=x[0], clip=x[1]) for _ in range(2))
     assert (first.similarity == second.similarity).all()
     assert first.anomaly_logit.shape == (3,)
     assert np.abs(first.similarity).max() <= 1 + 1e-6
