@@ -107,6 +107,10 @@ class PackedEncoder(nn.Module):
             fine.shape[1], self.fine_tokens.shape[1] + 1,
             coarse.shape[1], self.coarse_tokens.shape[1] + 1,
         )  # fmt: skip
+        return self.run_blocks(x, groups)
+
+    def run_blocks(self, x: Tensor, groups: Groups) -> Embeddings:
+        """Packed tokens [B, N, W] of the groups -> embeddings."""
         *blocks, last = self.visual.transformer.resblocks
         for block in blocks:
             x = run_block(block, x, groups)

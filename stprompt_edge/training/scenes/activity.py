@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import cos, inf, pi, sin
+from typing import ClassVar
 
 import numpy as np
 
@@ -37,6 +38,11 @@ class Person:
     group: int = 0
     marked: Interval = (0.0, 0.0)
 
+    @property
+    def kind(self) -> str:
+        """What a caption calls it."""
+        return "person walking" if isinstance(self.script, Walk) else "person standing"
+
     def drawn(self, t: float, view: View) -> Drawn | None:
         """The person at t seconds."""
         placed = self.script(t)
@@ -54,6 +60,7 @@ class Driver:
     script: Callable[[float], VehiclePose | None]
     group: int = 0
     marked: Interval = (0.0, 0.0)
+    kind: ClassVar[str] = "car"
 
     def drawn(self, t: float, view: View) -> Drawn | None:
         """The car at t seconds."""
@@ -73,6 +80,7 @@ class Rider:
     script: Callable[[float], VehiclePose | None]
     group: int = 0
     marked: Interval = (0.0, 0.0)
+    kind: ClassVar[str] = "cyclist"
 
     def drawn(self, t: float, view: View) -> Drawn | None:
         """The cyclist at t seconds."""

@@ -14,6 +14,7 @@ from stprompt_edge.training.scenes.sprites import Colour, Drawn, Effect, Item, L
 from stprompt_edge.training.scenes.vehicles import Faces, VehiclePose, car_shapes, random_car
 
 Eye = tuple[float, float, float]
+THING = "thing"  # of no interest to a caption
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Still:
     """A thing that never moves: it is drawn once."""
 
     shown: Drawn
+    kind: str = THING
 
     def drawn(self, t: float, view: View) -> Drawn:
         """The same at any t."""
@@ -53,7 +55,7 @@ def _tone(rng: np.random.Generator, low: float = 50, high: float = 150) -> Colou
 def parked(rng: np.random.Generator, x: float, z: float, heading: float, eye: Eye, sun: np.ndarray) -> Still:
     """A car with nobody in it."""
     pose = VehiclePose(x=x, z=z, heading=heading)
-    return Still(Drawn(car_shapes(random_car(rng), pose, eye, sun), x, z))
+    return Still(Drawn(car_shapes(random_car(rng), pose, eye, sun), x, z), "parked car")
 
 
 def crate(

@@ -16,7 +16,7 @@ from stprompt_edge.training.scenes.effects import Sensor
 from stprompt_edge.training.scenes.events import EVENTS, Cue, Incident
 from stprompt_edge.training.scenes.interiors import lobby, shop
 from stprompt_edge.training.scenes.outdoors import car_park, plaza, street
-from stprompt_edge.training.scenes.props import Still
+from stprompt_edge.training.scenes.props import THING, Still
 from stprompt_edge.training.scenes.sites import Framing, Site
 from stprompt_edge.training.scenes.sprites import Effect, Item, Solid, View, cast_shadow, claim, item_of, lay
 
@@ -43,13 +43,21 @@ MIN_BOX_AREA = 0.003  # of the frame: what shows less of itself is not there yet
 Box = tuple[int, int, int, int]
 
 
+class Seen(NamedTuple):
+    """Something in a frame, abnormal or not: what a caption calls it and the box of what of it is in the frame."""
+
+    kind: str
+    box: Box
+
+
 class RenderedFrame(NamedTuple):
-    """A frame [H, W, 3] uint8 BGR, the boxes (x0, y0, x1, y1) of what is abnormal in it, x1 and y1 exclusive, and
-    its label: 1 exactly where there is a box."""
+    """A frame [H, W, 3] uint8 BGR, the boxes (x0, y0, x1, y1) of what is abnormal in it, x1 and y1 exclusive,
+    its label: 1 exactly where there is a box; and all people and vehicles in it, for captions."""
 
     image_bgr: np.ndarray
     boxes: tuple[Box, ...]
     label: int
+    seen: tuple[Seen, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +139,9 @@ class Stage:
         self._blast = incident.blast
         self._sensor = Sensor(place, spec.size_wh, site.lighting, site.indoor)
         self._picture = site.picture
-        self._still_items = [item for prop in stills if (item := item_of(prop.shown, self._view)) is not None]
+        still_items = [(prop.kind, item_of(prop.shown, self._view)) for prop in stills]
+        self._still_items = [item for _, item in still_items if item is not None]
+        self._still_seen = [_seen(kind, item) for kind, item in still_items if item is not None and kind != THING]
         shadow = self._shadow([prop.shown.shapes for prop in stills])
         if shadow is not None:
             cv2.multiply(self._picture, shadow, dst=self._picture)
@@ -151,14 +161,15 @@ class Stage:
     def frame(self, index: int, t: float) -> RenderedFrame:
         """The frame at t seconds."""
         picture = self._picture.copy()
-        shown = [drawn for solid in self._solids if (drawn := solid.drawn(t, self._view)) is not None]
-        items: list[Item] = list(self._still_items)
+        items, seen = list(self._still_items), list(self._still_seen)
         visible = []
-        for drawn in shown:
-            item = item_of(drawn, self._view)
-            if item is not None:
+        for solid in self._solids:
+            drawn = solid.drawn(t, self._view)
+            item = item_of(drawn, self._view) if drawn is not None else None
+            if drawn is not None and item is not None:
                 items.append(item)
                 visible.append(drawn.shapes)
+                seen.append(_seen(solid.kind, item))
         shadow = self._shadow(visible)
         if shadow is not None:
             cv2.multiply(picture, shadow, dst=picture)
@@ -166,7 +177,7 @@ class Stage:
             items += effect.items(t, self._view)
         boxes = self._lay(picture, items)
         flash = self._blast.flash(t) if self._blast else 0.0
-        return RenderedFrame(self._sensor.exposed(picture, index, t, flash), boxes, int(bool(boxes)))
+        return RenderedFrame(self._sensor.exposed(picture, index, t, flash), boxes, int(bool(boxes)), tuple(seen))
 
     def _lay(self, picture: np.ndarray, items: list[Item]) -> tuple[Box, ...]:
         """Lays all items, far to near; the boxes of what remains visible of each group."""
@@ -183,6 +194,11 @@ class Stage:
             if width * height >= MIN_BOX_AREA * owners.size:
                 boxes.append((x, y, x + width, y + height))
         return tuple(boxes)
+
+
+def _seen(kind: str, item: Item) -> Seen:
+    height, width = item.layer.alpha.shape[:2]
+    return Seen(kind, (item.layer.left, item.layer.top, item.layer.left + width, item.layer.top + height))
 
 
 def render_video(spec: SceneSpec) -> Iterator[RenderedFrame]:

@@ -192,6 +192,10 @@ class Effect(Protocol):
 class Solid(Protocol):
     """An actor made of shapes, which casts a shadow."""
 
+    @property
+    def kind(self) -> str:
+        """What a caption calls it."""
+
     def drawn(self, t: float, view: View) -> Drawn | None:
         """Its shapes at t seconds; None while it is not there."""
 

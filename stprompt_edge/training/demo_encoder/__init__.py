@@ -1,0 +1,19 @@
+"""The small CLIP of the packaged demo, trained from nothing on captioned frames and windows of rendered scenes.
+
+It is an ordinary open_clip model (`stprompt-demo-16`) that only knows rendered CCTV. Everything behind it (features,
+STPrompt from video-level labels, calibration, export) treats it as any pretrained CLIP.
+"""
+
+from stprompt_edge.training.demo_encoder.captions import CAPTIONS, Captions
+from stprompt_edge.training.demo_encoder.contrastive import EncoderSettings, train_encoder
+from stprompt_edge.training.demo_encoder.samples import Samples, load_samples, render_samples
+
+__all__ = [
+    "CAPTIONS",
+    "Captions",
+    "EncoderSettings",
+    "Samples",
+    "load_samples",
+    "render_samples",
+    "train_encoder",
+]

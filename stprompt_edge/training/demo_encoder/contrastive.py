@@ -1,0 +1,250 @@
+"""Contrastive training of a small CLIP on captioned frames and windows.
+
+Each picture (a frame, or a window inside it, through the packed encoder that exports use) is compared with every
+caption. Loss, in both directions as CLIP's (Radford et al. 2021), with several right captions for a picture as in
+supervised contrastive learning (Khosla et al. 2020): the mean over right pairs of -log(e^s / (e^s + sum of wrong e^s)).
+
+Suffixes: B frames, K and L windows of each, N pictures, C captions, D width of the embedding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from stprompt_edge.geometry import Geometry
+from stprompt_edge.model.clip import Clip, load_clip
+from stprompt_edge.model.encoder import Embeddings, Groups, PackedEncoder, gather_windows
+from stprompt_edge.preprocess import Preprocessor
+from stprompt_edge.training.demo_encoder.captions import CAPTIONS, UNKNOWN
+from stprompt_edge.training.demo_encoder.samples import Samples
+from stprompt_edge.training.scenes.scene import ANOMALIES
+
+MODEL = "stprompt-demo-16"
+LARGEST_LOGIT_SCALE = math.log(100)  # as CLIP
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderSettings:
+    """How to train.
+
+    Args:
+        steps: batches; the learning rate rises over warmup of them and falls to zero along a cosine.
+        frames: per batch, with fine and coarse windows of each.
+    """
+
+    steps: int = 1200
+    warmup: int = 100
+    frames: int = 48
+    fine: int = 8
+    coarse: int = 3
+    patches: float = 0.5  # of a frame's patches are kept in a batch (Li et al. 2023, FLIP); all in the last steps
+    whole_steps: int = 100
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionedBatch:
+    """Pictures and the rows of their concepts."""
+
+    image: Tensor  # [B, 3, H, W]
+    fine: Tensor  # [B, K] int64
+    coarse: Tensor  # [B, L] int64
+    kept: Tensor  # [B, P] int64, the frame's own tokens that its embedding is made of: the class token and some patches
+    concepts: tuple[Tensor, Tensor, Tensor]  # of frames [B], fine windows [B*K], coarse windows [B*L]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """One line of the training."""
+
+    step: int
+    losses: tuple[float, float, float]  # frames, fine and coarse windows
+    accuracies: tuple[float, float, float]  # the best caption is a right one
+
+
+def train_encoder(
+    samples: Samples, settings: EncoderSettings, on_progress: Callable[[Progress], None] = lambda progress: None
+) -> Clip:
+    """A CLIP trained from seeded random weights; the same samples and settings give the same weights."""
+    clip = load_clip(MODEL, "none", settings.seed)
+    clip.model.train().requires_grad_(True)
+    encoder, geometry = PackedEncoder(clip.model.visual, Geometry()), Geometry()
+    tokens = clip.tokenize(list(CAPTIONS.texts))
+    right, wrong = torch.from_numpy(CAPTIONS.right), torch.from_numpy(CAPTIONS.wrong)
+    optimizer = _optimizer(clip.model, settings)
+    batches = prefetched(captioned_batches(samples, settings, Preprocessor(clip.preprocessing), geometry))
+    for step, batch in enumerate(batches):
+        for group in optimizer.param_groups:
+            group["lr"] = settings.learning_rate * schedule(step, settings)
+        embeddings = embed_pictures(encoder, batch)
+        captions = embed_captions(clip.model, tokens)
+        scale = clip.model.logit_scale.clamp(max=LARGEST_LOGIT_SCALE).exp()
+        parts = [
+            _compare(picture.flatten(0, -2), captions, scale, right[rows], wrong[rows])
+            for picture, rows in zip(embeddings, batch.concepts, strict=True)
+        ]
+        loss = torch.stack([part[0] for part in parts]).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(clip.model.parameters(), 1.0)
+        optimizer.step()
+        losses, accuracies = (tuple(float(part[n].detach()) for part in parts) for n in (0, 1))
+        on_progress(Progress(step=step, losses=losses, accuracies=accuracies))  # type: ignore[arg-type]
+    with torch.no_grad():
+        clip.model.logit_scale.clamp_(max=LARGEST_LOGIT_SCALE)
+    clip.model.eval().requires_grad_(False)
+    return clip
+
+
+def embed_pictures(encoder: PackedEncoder, batch: CaptionedBatch) -> Embeddings:
+    """The packed encoder with some of the frame's own patches left out; windows keep all of theirs."""
+    tokens_BTW = encoder.embed_tokens(batch.image)
+    x = torch.cat(
+        [
+            tokens_BTW.gather(1, batch.kept[:, :, None].expand(-1, -1, tokens_BTW.shape[2])),
+            gather_windows(tokens_BTW, encoder.fine_tokens, batch.fine),
+            gather_windows(tokens_BTW, encoder.coarse_tokens, batch.coarse),
+        ],
+        dim=1,
+    )
+    counts = batch.fine.shape[1], batch.coarse.shape[1]
+    groups = Groups(
+        batch.kept.shape[1], counts[0], encoder.fine_tokens.shape[1] + 1, counts[1], encoder.coarse_tokens.shape[1] + 1
+    )
+    return encoder.run_blocks(x, groups)
+
+
+def schedule(step: int, settings: EncoderSettings) -> float:
+    """Part of the full learning rate at a step: linear rise, then a cosine down to zero."""
+    if step < settings.warmup:
+        return (step + 1) / settings.warmup
+    done = (step - settings.warmup) / max(settings.steps - settings.warmup, 1)
+    return 0.5 * (1 + math.cos(math.pi * done))
+
+
+def embed_captions(model: Any, tokens_CN: Tensor) -> Tensor:
+    """Unit-length embeddings [C, D]. Texts are cut behind the longest one: attention only looks back, so the ends
+    are the same as with the full context."""
+    longest = int(tokens_CN.argmax(dim=-1).max()) + 1
+    tokens = tokens_CN[:, :longest]
+    x = model.token_embedding(tokens) + model.positional_embedding[:longest]
+    x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:longest, :longest]))
+    ends = x[torch.arange(len(x)), tokens.argmax(dim=-1)]
+    return F.normalize(ends @ model.text_projection, dim=-1)
+
+
+def contrastive_pairs_loss(logits_NC: Tensor, right_NC: Tensor, wrong_NC: Tensor) -> Tensor:
+    """Mean over rows of the mean over their right pairs of -log(e^s / (e^s + sum of wrong e^s)).
+
+    Rows without a right pair do not count; 0 when there is none at all.
+    """
+    wrong = logits_NC.masked_fill(~wrong_NC, -torch.inf).logsumexp(dim=-1, keepdim=True)  # [N, 1]
+    losses = F.softplus(wrong - logits_NC).masked_fill(~right_NC, 0.0)
+    counts = right_NC.sum(dim=-1)
+    rows = losses.sum(dim=-1) / counts.clamp(min=1)
+    return rows.sum() / (counts > 0).sum().clamp(min=1)
+
+
+def _compare(pictures: Tensor, captions: Tensor, scale: Tensor, right: Tensor, wrong: Tensor) -> tuple[Tensor, Tensor]:
+    """Loss in both directions, and the share of pictures whose best caption is a right one."""
+    logits = scale * F.normalize(pictures, dim=-1) @ captions.T  # [N, C]
+    loss = (contrastive_pairs_loss(logits, right, wrong) + contrastive_pairs_loss(logits.T, right.T, wrong.T)) / 2
+    considered = logits.detach().masked_fill(~(right | wrong), -torch.inf).argmax(dim=-1)
+    return loss, right.gather(1, considered[:, None]).float().mean()
+
+
+def captioned_batches(
+    samples: Samples, settings: EncoderSettings, preprocess: Preprocessor, geometry: Geometry
+) -> Iterator[CaptionedBatch]:
+    """Seeded batches: frames in shuffled rounds, mirrored and recoloured at random, with chosen windows."""
+    rng = np.random.default_rng(settings.seed)
+    order = np.concatenate(
+        [rng.permutation(len(samples)) for _ in range(-(-settings.steps * settings.frames // len(samples)))]
+    )
+    for step in range(settings.steps):
+        chosen = order[step * settings.frames : (step + 1) * settings.frames]
+        images, fine, coarse, rows = [], [], [], ([], [], [])  # type: ignore[var-annotated]
+        for index in chosen.tolist():
+            mirrored = bool(rng.random() < 0.5)
+            picture = recoloured(samples.image_bgr(index), rng)
+            images.append(preprocess(picture[:, ::-1] if mirrored else picture).image)
+            rows[0].append(samples.frame_concepts[index])
+            for kind, grid, count, windows, found in (
+                (1, geometry.fine, settings.fine, samples.fine_concepts, fine),
+                (2, geometry.coarse, settings.coarse, samples.coarse_concepts, coarse),
+            ):
+                concepts = mirror(windows[index], geometry.windows_per_side(grid)) if mirrored else windows[index]
+                picked = choose_windows(concepts, count, rng)
+                found.append(picked)
+                rows[kind].extend(concepts[picked])
+        whole = step >= settings.steps - settings.whole_steps
+        yield CaptionedBatch(
+            kept=torch.from_numpy(
+                keep_tokens(len(images), geometry.tokens_per_side**2, 1.0 if whole else settings.patches, rng)
+            ),
+            image=torch.from_numpy(np.stack(images)),
+            fine=torch.from_numpy(np.stack(fine)),
+            coarse=torch.from_numpy(np.stack(coarse)),
+            concepts=tuple(torch.tensor(np.array(row), dtype=torch.int64) for row in rows),  # type: ignore[arg-type]
+        )
+
+
+def keep_tokens(frames: int, patches: int, share: float, rng: np.random.Generator) -> NDArray[np.int64]:
+    """The class token, 0, and a random share of the patch tokens 1..patches of each frame: [frames, 1 + kept]."""
+    kept = rng.permuted(np.tile(np.arange(1, patches + 1), (frames, 1)), axis=1)[:, : round(share * patches)]
+    return np.concatenate([np.zeros((frames, 1), np.int64), np.sort(kept, axis=1)], axis=1)
+
+
+def mirror(windows: NDArray[np.int16], side: int) -> NDArray[np.int16]:
+    """Concepts of a grid's windows in the mirrored frame."""
+    return windows.reshape(side, side)[:, ::-1].reshape(-1)
+
+
+def choose_windows(concepts: NDArray[np.int16], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Indices of windows to train on: as many abnormal ones as there are, up to half, none of unknown content."""
+    abnormal = np.flatnonzero((concepts >= 0) & (concepts < len(ANOMALIES)))
+    normal = np.flatnonzero(concepts >= len(ANOMALIES))
+    first = rng.permutation(abnormal)[: count // 2 + count % 2]
+    rest = rng.permutation(normal)[: count - len(first)]
+    picked = np.concatenate([first, rest]).astype(np.int64)
+    spare = picked if len(picked) else np.flatnonzero(concepts != UNKNOWN)
+    return np.concatenate([picked, rng.choice(spare, count - len(picked))]) if len(picked) < count else picked
+
+
+def recoloured(image_bgr: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Another brightness, contrast and saturation, as other cameras would give."""
+    contrast, brightness, saturation = rng.uniform(0.75, 1.3), rng.uniform(-25, 25), rng.uniform(0.0, 1.3)
+    grey = cv2.cvtColor(cv2.cvtColor(image_bgr, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+    mixed = cv2.addWeighted(image_bgr, contrast * saturation, grey, contrast * (1 - saturation), brightness)
+    return mixed  # type: ignore[return-value]
+
+
+def prefetched(batches: Iterator[CaptionedBatch]) -> Iterator[CaptionedBatch]:
+    """The same batches, each made while the one before is used."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as pool:
+        ahead = pool.submit(next, batches, None)
+        while (batch := ahead.result()) is not None:
+            ahead = pool.submit(next, batches, None)
+            yield batch
+
+
+def _optimizer(model: Any, settings: EncoderSettings) -> torch.optim.AdamW:
+    """Weight decay on matrices only, as CLIP."""
+    matrices = [p for p in model.parameters() if p.ndim >= 2]
+    others = [p for p in model.parameters() if p.ndim < 2]
+    groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98), eps=1e-6)
