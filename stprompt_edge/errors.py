@@ -5,7 +5,7 @@
     │   ├── UsageError       2   an option, a name or a file that the caller can correct
     │   ├── CheckFailed      3   a check that exists to stop us said no: bundle integrity, parity gate
     │   └── SourceError      4   a video or camera that cannot be opened or read
-    └── EnvironmentFailure   5   this machine lacks something: a package, a backend, disk space
+    └── EnvironmentFailure   5   this machine lacks something: a package, a backend, disk space, a server
 
 Anything else that escapes is a bug and ends in a traceback. Ctrl-C ends with 130.
 """
@@ -59,7 +59,7 @@ class SourceError(UserError):
 
 
 class EnvironmentFailure(StpromptEdgeError):
-    """The machine lacks something: a package, an execution provider, disk space."""
+    """The machine lacks something: a package, an execution provider, disk space, a server that answers."""
 
     exit_code = 5
 

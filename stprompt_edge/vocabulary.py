@@ -88,13 +88,13 @@ class Vocabulary:
         Raises:
             UsageError: no class has that label.
         """
-        rows = {_fold(NORMAL_CLASS): 0}
+        rows = {fold(NORMAL_CLASS): 0}
         for row, c in enumerate(self.classes, start=1):
-            rows[_fold(c.name)] = rows[_fold(c.dataset_label)] = row
-        if _fold(label) not in rows:
+            rows[fold(c.name)] = rows[fold(c.dataset_label)] = row
+        if fold(label) not in rows:
             known = (NORMAL_CLASS, *(c.dataset_label for c in self.classes))
             raise UsageError(f"vocabulary '{self.name}' has no class '{label}'", remedy=nearest(label, known))
-        return rows[_fold(label)]
+        return rows[fold(label)]
 
 
 def shipped_vocabularies() -> tuple[str, ...]:
@@ -173,14 +173,14 @@ def _class_from_dict(data: Any, where: str) -> VocabularyClass:
 def _check_class_names(classes: tuple[VocabularyClass, ...], where: str) -> None:
     """`normal` is implied, and neither a name nor a label may mean two classes."""
     for i, c in enumerate(classes):
-        if NORMAL_CLASS in (_fold(c.name), _fold(c.label)):
+        if NORMAL_CLASS in (fold(c.name), fold(c.label)):
             remedy = "remove it: 'normal' is always row 0; describe it in normal_phrases"
             raise UsageError(f"{where}: classes[{i}] is named 'normal'", remedy=remedy)
     _check_unique(tuple(c.name for c in classes), f"{where}: class name", "give each class its own name")
     _check_unique(tuple(c.dataset_label for c in classes), f"{where}: class label", "give each class its own label")
-    owner = {_fold(c.name): c for c in classes}
+    owner = {fold(c.name): c for c in classes}
     for c in classes:
-        other = owner.get(_fold(c.dataset_label), c)
+        other = owner.get(fold(c.dataset_label), c)
         if other is not c:
             remedy = "give each class its own label"
             raise UsageError(f"{where}: label '{c.label}' of '{c.name}' is the name of another class", remedy=remedy)
@@ -189,9 +189,9 @@ def _check_class_names(classes: tuple[VocabularyClass, ...], where: str) -> None
 def _check_unique(texts: tuple[str, ...], where: str, remedy: str) -> None:
     seen: set[str] = set()
     for text in texts:
-        if _fold(text) in seen:
+        if fold(text) in seen:
             raise UsageError(f"{where} '{text}' appears twice", remedy=remedy)
-        seen.add(_fold(text))
+        seen.add(fold(text))
 
 
 def _checked_table(data: Any, known: tuple[str, ...], required: tuple[str, ...], where: str) -> Mapping[str, Any]:
@@ -230,7 +230,7 @@ def _checked_text(value: Any, where: str) -> str:
     return text
 
 
-def _fold(text: str) -> str:
+def fold(text: str) -> str:
     """Two texts that only differ in case, spaces, `-` or `_` are the same to a reader."""
     return re.sub(r"[\s_-]+", "", text).casefold()
 
