@@ -77,8 +77,8 @@ class Report:
         facts, points = self._facts, self._timeline.points
         name = without_password(facts.source.name)
         watched = self._watched_seconds(summary)
-        template = importlib.resources.files(__package__).joinpath("report.html").read_text(encoding="utf-8")
-        return string.Template(template).substitute(
+        return string.Template(page_part("report.html")).substitute(
+            style=page_part("house.css"),
             title=_text(name if "://" in name else name.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1] or name),
             when=_text(time.strftime("%Y-%m-%d %H:%M")),
             verdict=_verdict(self._event_count, points, summary, watched),
@@ -111,6 +111,11 @@ class Report:
         if best is None:
             return '<p class="dim">No frame was scored, so there is nothing to show.</p>'
         return _card(best, self._facts.class_names, None)
+
+
+def page_part(name: str) -> str:
+    """A file of this folder, as text: `house.css` is the style of every page."""
+    return importlib.resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 def _verdict(events: int, points: Sequence[TimelinePoint], summary: RunSummary, watched: float) -> str:
