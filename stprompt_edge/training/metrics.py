@@ -68,7 +68,7 @@ def auc(labels: ArrayLike, scores: ArrayLike) -> float:
         EnvironmentFailure: scikit-learn is missing.
     """
     labels_N, scores_N = _checked_pair(labels, scores)
-    return float(_sklearn_metrics().roc_auc_score(labels_N, scores_N))
+    return float(import_sklearn_metrics().roc_auc_score(labels_N, scores_N))
 
 
 def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
@@ -77,14 +77,19 @@ def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
     Arguments and errors as `auc`.
     """
     labels_N, scores_N = _checked_pair(labels, scores)
-    return float(_sklearn_metrics().average_precision_score(labels_N, scores_N))
+    return float(import_sklearn_metrics().average_precision_score(labels_N, scores_N))
 
 
 def roc(labels: ArrayLike, scores: ArrayLike) -> RocCurve:
     """The ROC curve, for plots (scikit-learn's roc_curve). Arguments and errors as `auc`."""
     labels_N, scores_N = _checked_pair(labels, scores)
-    false_positive, true_positive, thresholds = _sklearn_metrics().roc_curve(labels_N, scores_N)
+    false_positive, true_positive, thresholds = import_sklearn_metrics().roc_curve(labels_N, scores_N)
     return RocCurve(false_positive_rate=false_positive, true_positive_rate=true_positive, thresholds=thresholds)
+
+
+def precision_recall(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray, NDArray, NDArray]:
+    """Precision, recall and thresholds, for plots (scikit-learn's own order). Arguments and errors as `auc`."""
+    return import_sklearn_metrics().precision_recall_curve(*_checked_pair(labels, scores))
 
 
 def frame_auc(labels: Sequence[ArrayLike], scores: Sequence[ArrayLike]) -> float:
@@ -322,7 +327,8 @@ def settings_over(
     )
 
 
-def _sklearn_metrics() -> ModuleType:
+def import_sklearn_metrics() -> ModuleType:
+    """scikit-learn's metrics, or one line that says how to install it. Raises EnvironmentFailure if it is missing."""
     try:
         from sklearn import metrics
     except ImportError as exc:
