@@ -207,25 +207,29 @@ def extract(
     stride: Annotated[int, typer.Option(min=1, help="Camera frames per sampled frame.")] = 16,
     keep: Annotated[str, typer.Option(help="windows, or only the aggregated embeddings.")] = "aggregated",
     processes: Annotated[int, typer.Option(min=1, help="Videos at the same time.")] = 1,
+    backend: Annotated[str, typer.Option(help="onnx, torch, or auto: torch on a CUDA GPU, else onnx.")] = "auto",
+    precision: Annotated[str | None, typer.Option(help="fp32 or fp16; with onnx any that the bundle holds.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Sampled frames at once; 32 on a GPU.")] = None,
+    pretrained: Annotated[str | None, typer.Option(help="CLIP weights for torch, where the bundle's are not.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Begin although the disk seems too small.")] = False,
 ) -> None:
-    """Extract features of a data set for training."""
-    from stprompt_edge.console import live_steps
-    from stprompt_edge.training.commands import ExtractionSettings, extract
+    """Extract features of a data set for training; the same command goes on where it stopped."""
+    from stprompt_edge.console import extraction_report, live_steps
+    from stprompt_edge.training.extraction import Listener, extract_from_names
+    from stprompt_edge.training.extraction_settings import ExtractionSettings
 
     if keep not in ("windows", "aggregated"):
         raise UsageError(f"unknown --keep '{keep}'", remedy=nearest(keep, ["windows", "aggregated"]))
-    settings = ExtractionSettings(bundle=bundle, stride=stride, keep_windows=keep == "windows", processes=processes)
-    with live_steps(console) as progress:
-        done = extract(
-            dataset,
-            out,
-            settings,
-            dataset_format=dataset_format,
-            progress=lambda name, n, total: progress(name, n / total),
-        )
-    console.print(f"extracted {done.written} videos, {done.skipped} were there already, wrote {out}")
-    for name, reason in done.unreadable:
-        console.print(Text(f"left out {name}: {reason}", style="yellow"))
+    settings = ExtractionSettings(
+        bundle=bundle, stride=stride, keep_windows=keep == "windows", processes=processes, backend=backend,
+        precision=precision, batch=batch, pretrained=pretrained, force=force,
+    )  # fmt: skip
+    with _stop_on_signal() as stop, live_steps(console) as progress:
+        listener = Listener(say=lambda line: console.print(Text(line, style="dim"), soft_wrap=True), progress=progress)
+        done = extract_from_names(dataset, out, settings, listener, dataset_format=dataset_format, stop=stop)
+    console.print(extraction_report(done, out), soft_wrap=True)
+    if done.left:
+        raise typer.Exit(128 + stop.signal)
 
 
 @app.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
@@ -19,9 +20,11 @@ from stprompt_edge.runtime.pipeline import Progress, RunResult
 from stprompt_edge.runtime.records import StageLatency
 
 if TYPE_CHECKING:  # the training side imports torch
+    from stprompt_edge.training.extraction import Extraction
     from stprompt_edge.training.fit import EpochFigures
 
 SCORE_WIDTH = 30  # characters of the live score bar
+ETA_SECONDS = 3600.0  # the time left follows the speed of so long: a step may take minutes, and rich's 30 s saw none
 
 
 @contextmanager
@@ -64,7 +67,7 @@ def live_steps(console: Console) -> Iterator[Callable[[str, float], None]]:
     """A bar over named steps; yields a function of what is done now and the fraction done."""
     bar = Bar(
         BarColumn(), TextColumn("{task.percentage:3.0f} %"), TextColumn("{task.description}"), TimeElapsedColumn(),
-        TimeRemainingColumn(), console=console, transient=True,
+        TextColumn("left"), TimeRemainingColumn(), console=console, transient=True, speed_estimate_period=ETA_SECONDS,
     )  # fmt: skip
     with bar:
         task = bar.add_task("starting", total=1.0)
@@ -113,6 +116,19 @@ def bundle_report(bundle: Bundle) -> RenderableType:
     if floats:
         table.caption = "; ".join(f"{name}: {count} matrix products left in float" for name, count in floats.items())
     return table
+
+
+def extraction_report(done: Extraction, out: Path) -> RenderableType:
+    """What was written, what is left, and every video that is not whole."""
+    lines = [Text(f"extracted {done.written} videos, {done.skipped} were there already, wrote {out}")]
+    lines += [Text(f"damaged, extracted as far as it goes: {name}: {what}", "yellow") for name, what in done.damaged]
+    lines += [Text(f"left out {name}: {reason}", "yellow") for name, reason in done.unreadable]
+    if done.missing:
+        what = f"left out {len(done.missing)} listed videos that are not there, the first is {done.missing[0]}"
+        lines.append(Text(what, "yellow"))
+    if done.left:
+        lines.append(Text(f"interrupted with {done.left} videos left: the same command goes on with them", "yellow"))
+    return Group(*lines)
 
 
 def epoch_line(row: EpochFigures, epochs: int) -> Text:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class StpromptEdgeError(Exception):
@@ -32,8 +32,16 @@ class StpromptEdgeError(Exception):
         self.what = what
         self.remedy = remedy
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """So that it comes back whole from another process: exceptions are rebuilt without keyword arguments."""
+        return _rebuilt, (type(self), self.what, self.remedy)
+
     def __str__(self) -> str:
         return f"{self.what}\n  fix: {self.remedy}"
+
+
+def _rebuilt(kind: type[StpromptEdgeError], what: str, remedy: str) -> StpromptEdgeError:
+    return kind(what, remedy=remedy)
 
 
 class UserError(StpromptEdgeError):

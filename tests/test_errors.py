@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import pickle
 
 import pytest
 
@@ -66,3 +67,9 @@ def test_the_examples_in_the_docstrings_are_true() -> None:
     result = doctest.testmod(errors)
     assert result.attempted > 0
     assert result.failed == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_errors_come_back_whole_from_another_process(kind: type[StpromptEdgeError]) -> None:
+    error = pickle.loads(pickle.dumps(kind("disk full", remedy="free some space")))
+    assert (type(error), error.what, error.remedy) == (kind, "disk full", "free some space")

@@ -36,7 +36,7 @@ from stprompt_edge.runtime.cameras import (
 )
 from stprompt_edge.runtime.records import CameraFrame, SourceInfo
 
-__all__ = ["CameraConfig", "Source", "load_camera", "open_source", "resolve_source"]
+__all__ = ["CameraConfig", "Source", "expected_frames", "load_camera", "open_source", "resolve_source"]
 
 IMAGE_FOLDER_FPS = 25.0  # a folder of images has no clock: PAL's rate is assumed
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp"})
@@ -110,6 +110,20 @@ def open_source(source: str, *, open_timeout_s: float = 10.0, read_timeout_s: fl
         return ImageFolderSource(source, path)
     _check_file(path)
     return VideoSource(source, f"file:{path}", live=False)  # `file:` since FFmpeg reads `a:b.mp4` as protocol `a`
+
+
+def expected_frames(path: Path) -> int | None:
+    """About how many frames a video file or image folder holds, without decoding; None where nothing tells."""
+    try:
+        if path.is_dir():
+            return sum(entry.suffix.lower() in IMAGE_SUFFIXES for entry in path.iterdir()) or None
+        _check_file(path)
+        with _open_container(str(path), f"file:{path}") as container:
+            stream = _video_stream(container, str(path))
+            seconds = (container.duration or 0) / av.time_base
+            return stream.frames or round(seconds * float(stream.average_rate or 0)) or None
+    except (SourceError, OSError):
+        return None
 
 
 def _check_file(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What `scenes`, `extract` and `train` do with what a user typed."""
+"""What `train` does with what a user typed."""
 
 from __future__ import annotations
 
@@ -7,33 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from stprompt_edge.bundle import load_bundle
 from stprompt_edge.errors import UsageError
 from stprompt_edge.model.clip import load_clip
-from stprompt_edge.training.datasets import load_dataset
-from stprompt_edge.training.extraction import (
-    Extraction,
-    ExtractionSettings,
-    extract_dataset,
-    load_origin,
-    load_training_videos,
-)
+from stprompt_edge.training.extraction import load_origin, load_training_videos
 from stprompt_edge.training.fit import EpochFigures, Fit, Task
 from stprompt_edge.training.recipe import Recipe, load_recipe
 from stprompt_edge.vocabulary import load_vocabulary
-
-
-def extract(
-    dataset: Path,
-    out: Path,
-    settings: ExtractionSettings,
-    *,
-    dataset_format: str,
-    progress: Callable[[str, int, int], None],
-) -> Extraction:
-    """Load a data set and extract it. Raises as `load_dataset`, `load_bundle` and `extract_dataset`."""
-    load_bundle(settings.bundle)
-    return extract_dataset(load_dataset(dataset, dataset_format), out, settings, progress)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,12 @@ Suffixes: T sampled frames, N fine windows, K selected windows, D width of the e
 from __future__ import annotations
 
 import json
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +22,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from stprompt_edge.bundle import Bundle
-from stprompt_edge.errors import UsageError
+from stprompt_edge.errors import SourceError, UsageError
 from stprompt_edge.files import write_bytes_atomic
 from stprompt_edge.preprocess import Preprocessor
 from stprompt_edge.runtime.backends.base import Backend
-from stprompt_edge.runtime.motion import SecondDifference, aggregate, pixel_motion, select_windows
+from stprompt_edge.runtime.motion import SecondDifference, Selection, aggregate, pixel_motion, select_windows
 from stprompt_edge.runtime.sampler import Sampler
 from stprompt_edge.runtime.sources import open_source
 
@@ -63,11 +67,21 @@ class VideoFeatures:
     x_clip: NDArray[np.float32]  # [T, D]
     x_as: NDArray[np.float32]  # [T, D]
     motion: NDArray[np.float32]  # [T, N]
-    windows: NDArray[np.float32] | None  # [T, N, D]
+    windows: (
+        NDArray[np.floating[Any]] | None
+    )  # [T, N, D]; float16 fresh from a video, to halve the memory of a long one
+    warnings: tuple[str, ...] = ()  # what its source said while it was read; not stored
 
 
 def extract_video(
-    video: Path, bundle: Bundle, backend: Backend, *, stride: int, keep_windows: bool = False
+    video: Path,
+    bundle: Bundle,
+    backend: Backend,
+    *,
+    stride: int,
+    keep_windows: bool = False,
+    batch: int = 1,
+    on_frame: Callable[[], None] = lambda: None,
 ) -> VideoFeatures:
     """Embed every sampled frame of a video and its windows.
 
@@ -77,94 +91,147 @@ def extract_video(
         backend: the bundle's graphs, open.
         stride: camera frames per sampled frame.
         keep_windows: encode all fine windows and keep them; otherwise only the K selected ones are encoded.
+        batch: sampled frames to encode at once.
+        on_frame: called after each sampled frame is read; what it raises ends the extraction.
 
     Raises:
         SourceError: if the video cannot be read.
     """
     sampler, preprocess = Sampler(stride), Preprocessor(bundle.preprocessing)
     difference = SecondDifference(bundle.manifest.method.motion_timing)
-    step = _Step(bundle, backend, keep_windows)
+    rows = _Rows(bundle, backend, keep_windows, batch)
     with open_source(str(video)) as source:
         spacing = sampler.seconds_between_samples(source.info.fps)
         for frame in source.frames(sampler.takes):
             prepared = preprocess(frame.image_bgr)
-            step.waiting.append(prepared.image)
+            rows.add_image(prepared.image)
             ready = difference.push(prepared.luma)
             if ready is not None:
-                step.encode(ready)
+                rows.add_motion(ready)
+            on_frame()
     for ready in difference.flush():
-        step.encode(ready)
+        rows.add_motion(ready)
+    rows.encode()
+    if not rows.x_clip:
+        raise SourceError(f"{video}: none of its sampled frames can be read", remedy="copy it again")
     return VideoFeatures(
         origin=FeatureOrigin.of(bundle, stride),
         seconds_between_samples=spacing,
-        x_clip=np.stack(step.x_clip),
-        x_as=np.stack(step.x_as),
-        motion=np.stack(step.motion),
-        windows=np.stack(step.windows) if keep_windows else None,
+        x_clip=np.concatenate(rows.x_clip),
+        x_as=np.stack(rows.x_as),
+        motion=np.stack(rows.motion),
+        windows=np.concatenate(rows.windows) if keep_windows else None,
+        warnings=tuple(source.warnings),
     )
 
 
-class _Step:
-    """Collects the rows of one video."""
+class _Rows:
+    """Collects the rows of one video, encoding a batch of frames whenever their motion is known.
 
-    def __init__(self, bundle: Bundle, backend: Backend, keep_windows: bool) -> None:
+    Suffix B: frames of a batch.
+    """
+
+    def __init__(self, bundle: Bundle, backend: Backend, keep_windows: bool, batch: int) -> None:
         self._bundle = bundle
         self._backend = backend
         self._keep_windows = keep_windows
+        self._batch = batch
         self._all_fine = np.arange(bundle.geometry.fine_count, dtype=np.int64)
-        self.waiting: list[NDArray[np.float32]] = []
-        self.x_clip: list[NDArray[np.float32]] = []
-        self.x_as: list[NDArray[np.float32]] = []
-        self.motion: list[NDArray[np.float32]] = []
-        self.windows: list[NDArray[np.float32]] = []
+        self._images: deque[NDArray[np.float32]] = deque()  # oldest first; the last may wait for its motion
+        self._selections: list[Selection] = []
+        self.x_clip: list[NDArray[np.float32]] = []  # [B, D] each
+        self.x_as: list[NDArray[np.float32]] = []  # [D] each
+        self.motion: list[NDArray[np.float32]] = []  # [N] each
+        self.windows: list[NDArray[np.float16]] = []  # [B, N, D] each
 
-    def encode(self, luma_difference: NDArray[np.float32]) -> None:
-        """The oldest waiting frame, now that its motion is known."""
+    def add_image(self, image: NDArray[np.float32]) -> None:
+        """The next sampled frame, preprocessed."""
+        self._images.append(image)
+
+    def add_motion(self, luma_difference: NDArray[np.float32]) -> None:
+        """The motion of the oldest frame without one."""
         motion = pixel_motion(luma_difference, self._bundle.geometry)
-        selection = select_windows(motion, self._bundle.manifest.method.windows)
-        fine = self._all_fine if self._keep_windows else selection.indices
-        encoded = self._backend.encode(self.waiting.pop(0)[None], fine[None], self._all_fine[None, :0])
-        selected = encoded.fine[0][selection.indices] if self._keep_windows else encoded.fine[0]
-        self.x_clip.append(encoded.frame[0])
-        self.x_as.append(aggregate(selected, selection.attention))
         self.motion.append(motion)
+        self._selections.append(select_windows(motion, self._bundle.manifest.method.windows))
+        if len(self._selections) == self._batch:
+            self.encode()
+
+    def encode(self) -> None:
+        """Everything that has its motion."""
+        selections, self._selections = self._selections, []
+        if not selections:
+            return
+        images = np.stack([self._images.popleft() for _ in selections])
+        wanted = [self._all_fine if self._keep_windows else selection.indices for selection in selections]
+        fine = np.stack(wanted)  # [B, K or N]
+        encoded = self._backend.encode(images, fine, fine[:, :0])
+        self.x_clip.append(encoded.frame)
+        for selection, embeddings in zip(selections, encoded.fine, strict=True):
+            selected = embeddings[selection.indices] if self._keep_windows else embeddings
+            self.x_as.append(aggregate(selected, selection.attention))
         if self._keep_windows:
-            self.windows.append(encoded.fine[0].astype(np.float16))
+            self.windows.append(encoded.fine.astype(np.float16))
 
 
 def save_features(path: Path, features: VideoFeatures) -> None:
     """Write a feature file whole or not at all. Raises as `files.disk_errors`."""
+    write_bytes_atomic(path, _serialized(features))
+
+
+def _serialized(features: VideoFeatures) -> bytes:
     tensors: dict[str, NDArray] = {
         "x_clip": features.x_clip.astype(np.float16),
         "x_as": features.x_as.astype(np.float16),
         "motion": features.motion,
     }
     if features.windows is not None:
-        tensors["windows"] = features.windows.astype(np.float16)
+        tensors["windows"] = features.windows.astype(np.float16, copy=False)
     description = {**asdict(features.origin), "seconds_between_samples": features.seconds_between_samples}
-    write_bytes_atomic(path, save(tensors, metadata={_METADATA_KEY: json.dumps(description)}))
+    return save(tensors, metadata={_METADATA_KEY: json.dumps(description)})
 
 
-def load_features(path: Path) -> VideoFeatures:
+def load_features(path: Path, *, windows: bool = True) -> VideoFeatures:
     """Read a feature file.
+
+    Args:
+        path: of the file.
+        windows: read the windows too, where it has them; they are most of the file.
 
     Raises:
         UsageError: if it is missing or not one of ours.
     """
-    try:
-        with safe_open(path, framework="numpy") as file:
-            description = json.loads((file.metadata() or {})[_METADATA_KEY])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
+    with _opened(path) as (file, description):
+        names = [name for name in file.keys() if windows or name != "windows"]  # noqa: SIM118  not a dict
+        tensors = {name: file.get_tensor(name) for name in names}
         spacing = float(description.pop("seconds_between_samples"))
-        windows = tensors.get("windows")
+        kept = tensors.get("windows")
         return VideoFeatures(
             origin=FeatureOrigin(**description),
             seconds_between_samples=spacing,
             x_clip=tensors["x_clip"].astype(np.float32),
             x_as=tensors["x_as"].astype(np.float32),
             motion=tensors["motion"],
-            windows=None if windows is None else windows.astype(np.float32),
+            windows=None if kept is None else kept.astype(np.float32),
         )
+
+
+def read_origin(path: Path) -> tuple[FeatureOrigin, bool]:
+    """What made a feature file, and whether it holds windows, from its header alone; a file cut short is noticed.
+
+    Raises:
+        UsageError: as `load_features`.
+    """
+    with _opened(path) as (file, description):
+        del description["seconds_between_samples"]
+        return FeatureOrigin(**description), "windows" in file.keys()  # noqa: SIM118  not a dict
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """The open file and its description. Raises UsageError for whatever does not fit while it is read."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            yield file, json.loads((file.metadata() or {})[_METADATA_KEY])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as exc:
         raise UsageError(
             f"{path} is not a feature file of stprompt-edge ({type(exc).__name__}: {exc})",
@@ -173,6 +240,17 @@ def load_features(path: Path) -> VideoFeatures:
 
 
 def estimate_bytes(sampled_frames: int, width: int, fine_count: int, *, keep_windows: bool) -> int:
-    """Disk that features of so many sampled frames take."""
+    """Size of the tensors of so many sampled frames."""
     per_frame = 2 * width * 2 + fine_count * 4 + (fine_count * width * 2 if keep_windows else 0)
     return sampled_frames * per_frame
+
+
+def header_bytes(origin: FeatureOrigin, width: int, fine_count: int, *, keep_windows: bool) -> int:
+    """Size of a feature file without its tensors, within some bytes; most of the file of a short video."""
+    row = np.zeros((1, width), np.float32)
+    windows = np.zeros((1, fine_count, width), np.float16) if keep_windows else None
+    motion = np.zeros((1, fine_count), np.float32)
+    features = VideoFeatures(
+        origin=origin, seconds_between_samples=0.64, x_clip=row, x_as=row, motion=motion, windows=windows
+    )
+    return len(_serialized(features)) - estimate_bytes(1, width, fine_count, keep_windows=keep_windows)

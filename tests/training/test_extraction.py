@@ -12,6 +12,7 @@ pytest.importorskip("torch")
 
 from stprompt_edge.training.extraction import (
     ExtractionSettings,
+    Listener,
     extract_dataset,
     load_origin,
     load_training_videos,
@@ -33,11 +34,17 @@ def folder(tmp_path: Path) -> Path:
 
 def test_extract_lists_the_unreadable_and_goes_on_where_it_stopped(folder: Path) -> None:
     dataset = load_dataset(folder / "data")
-    seen = []
-    first = extract_dataset(dataset, folder / "f", SETTINGS, lambda name, done, total: seen.append((done, total)))
-    assert (first.written, first.skipped) == (4, 0)
-    assert [name for name, reason in first.unreadable] == ["train/normal/text.mp4"] or "text" in first.unreadable[0][0]
-    assert seen == [(n, 5) for n in range(1, 6)]
+    said: list[str] = []
+    seen: list[float] = []
+    first = extract_dataset(
+        dataset, folder / "f", SETTINGS, Listener(say=said.append, progress=lambda name, done: seen.append(done))
+    )
+    assert (first.written, first.skipped, first.left) == (4, 0, 0)
+    assert [name for name, _ in first.unreadable] == ["train/normal/text.mp4"]
+    assert seen == sorted(seen)
+    assert seen[-1] == 1.0
+    assert said[0].startswith("5 videos to extract, about 14 sampled frames at stride 2 (1 more of unknown length")
+    assert said[1].startswith("ONNX Runtime CPU, encoder.cpu8.onnx (")
     stamps = {path: path.stat().st_mtime_ns for path in (folder / "f").rglob("*.safetensors")}
     again = extract_dataset(dataset, folder / "f", SETTINGS)
     assert (again.written, again.skipped) == (0, 4)
