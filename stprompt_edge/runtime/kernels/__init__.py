@@ -1,0 +1,1 @@
+"""Preprocessing on an NVIDIA device: the CUDA source, its compiler, and its launch through PyCUDA."""
