@@ -49,12 +49,14 @@ class Captions:
         concepts: names; windows have the name of an anomaly or a thing, frames "anomaly|place" or "normal|place".
         right: [concepts, C] bool.
         wrong: [concepts, C] bool, never both.
+        groups: captions that say the same, as rows of texts.
     """
 
     texts: tuple[str, ...]
     concepts: tuple[str, ...]
     right: NDArray[np.bool_]
     wrong: NDArray[np.bool_]
+    groups: tuple[tuple[int, ...], ...]
 
     def concept(self, name: str) -> int:
         """Row of a concept."""
@@ -83,7 +85,14 @@ def _captions() -> Captions:
     concepts = (*ANOMALIES, *THINGS, *frames)
     right = np.array([[_is_right(concept, entry) for entry in entries] for concept in concepts])
     wrong = np.array([[_is_wrong(concept, entry) for entry in entries] for concept in concepts])
-    return Captions(texts=tuple(entry[0] for entry in entries), concepts=concepts, right=right, wrong=wrong & ~right)
+    meanings = dict.fromkeys(entry[1:] for entry in entries)
+    return Captions(
+        texts=tuple(entry[0] for entry in entries),
+        concepts=concepts,
+        right=right,
+        wrong=wrong & ~right,
+        groups=tuple(tuple(row for row, entry in enumerate(entries) if entry[1:] == said) for said in meanings),
+    )
 
 
 def _is_right(concept: str, entry: tuple[str, str, str]) -> bool:

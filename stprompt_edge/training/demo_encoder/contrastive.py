@@ -26,6 +26,7 @@ from stprompt_edge.model.clip import Clip, load_clip
 from stprompt_edge.model.encoder import Embeddings, Groups, PackedEncoder, gather_windows
 from stprompt_edge.preprocess import Preprocessor
 from stprompt_edge.training.demo_encoder.captions import CAPTIONS, UNKNOWN
+from stprompt_edge.training.demo_encoder.muon import Muon
 from stprompt_edge.training.demo_encoder.samples import Samples
 from stprompt_edge.training.scenes.scene import ANOMALIES
 
@@ -42,14 +43,14 @@ class EncoderSettings:
         frames: per batch, with fine and coarse windows of each.
     """
 
-    steps: int = 1200
+    steps: int = 3000
     warmup: int = 100
-    frames: int = 48
+    frames: int = 16
     fine: int = 8
     coarse: int = 3
     patches: float = 0.5  # of a frame's patches are kept in a batch (Li et al. 2023, FLIP); all in the last steps
-    whole_steps: int = 100
-    learning_rate: float = 1e-3
+    whole_steps: int = 200
+    learning_rate: float = 2e-3
     weight_decay: float = 0.05
     seed: int = 0
 
@@ -62,6 +63,7 @@ class CaptionedBatch:
     fine: Tensor  # [B, K] int64
     coarse: Tensor  # [B, L] int64
     kept: Tensor  # [B, P] int64, the frame's own tokens that its embedding is made of: the class token and some patches
+    captions: Tensor  # [C'] int64, those of CAPTIONS that this batch compares with
     concepts: tuple[Tensor, Tensor, Tensor]  # of frames [B], fine windows [B*K], coarse windows [B*L]
 
 
@@ -80,26 +82,30 @@ def train_encoder(
     """A CLIP trained from seeded random weights; the same samples and settings give the same weights."""
     clip = load_clip(MODEL, "none", settings.seed)
     clip.model.train().requires_grad_(True)
+    clip.model.token_embedding.requires_grad_(False)  # random vectors tell words apart; two thirds of all weights
     encoder, geometry = PackedEncoder(clip.model.visual, Geometry()), Geometry()
     tokens = clip.tokenize(list(CAPTIONS.texts))
     right, wrong = torch.from_numpy(CAPTIONS.right), torch.from_numpy(CAPTIONS.wrong)
-    optimizer = _optimizer(clip.model, settings)
+    optimizers = _optimizers(clip.model, settings)
     batches = prefetched(captioned_batches(samples, settings, Preprocessor(clip.preprocessing), geometry))
     for step, batch in enumerate(batches):
-        for group in optimizer.param_groups:
+        for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = settings.learning_rate * schedule(step, settings)
         embeddings = embed_pictures(encoder, batch)
-        captions = embed_captions(clip.model, tokens)
+        captions = embed_captions(clip.model, tokens[batch.captions])
         scale = clip.model.logit_scale.clamp(max=LARGEST_LOGIT_SCALE).exp()
         parts = [
-            _compare(picture.flatten(0, -2), captions, scale, right[rows], wrong[rows])
+            _compare(
+                picture.flatten(0, -2), captions, scale, right[rows][:, batch.captions], wrong[rows][:, batch.captions]
+            )
             for picture, rows in zip(embeddings, batch.concepts, strict=True)
         ]
         loss = torch.stack([part[0] for part in parts]).mean()
-        optimizer.zero_grad()
+        clip.model.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(clip.model.parameters(), 1.0)
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
         losses, accuracies = (tuple(float(part[n].detach()) for part in parts) for n in (0, 1))
         on_progress(Progress(step=step, losses=losses, accuracies=accuracies))  # type: ignore[arg-type]
     with torch.no_grad():
@@ -189,6 +195,7 @@ def captioned_batches(
                 picked = choose_windows(concepts, count, rng)
                 found.append(picked)
                 rows[kind].extend(concepts[picked])
+        captions = np.array([rng.choice(group) for group in CAPTIONS.groups])
         whole = step >= settings.steps - settings.whole_steps
         yield CaptionedBatch(
             kept=torch.from_numpy(
@@ -197,6 +204,7 @@ def captioned_batches(
             image=torch.from_numpy(np.stack(images)),
             fine=torch.from_numpy(np.stack(fine)),
             coarse=torch.from_numpy(np.stack(coarse)),
+            captions=torch.from_numpy(captions),
             concepts=tuple(torch.tensor(np.array(row), dtype=torch.int64) for row in rows),  # type: ignore[arg-type]
         )
 
@@ -242,9 +250,10 @@ def prefetched(batches: Iterator[CaptionedBatch]) -> Iterator[CaptionedBatch]:
             yield batch
 
 
-def _optimizer(model: Any, settings: EncoderSettings) -> torch.optim.AdamW:
-    """Weight decay on matrices only, as CLIP."""
-    matrices = [p for p in model.parameters() if p.ndim >= 2]
-    others = [p for p in model.parameters() if p.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98), eps=1e-6)
+def _optimizers(model: Any, settings: EncoderSettings) -> tuple[torch.optim.Optimizer, ...]:
+    """Muon for the matrices of the transformers' blocks, AdamW for everything else."""
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    blocks = [p for name, p in trained.items() if "resblocks" in name and p.ndim == 2]
+    others = [p for name, p in trained.items() if not ("resblocks" in name and p.ndim == 2)]
+    muon = Muon(blocks, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    return muon, torch.optim.AdamW(others, lr=settings.learning_rate, weight_decay=0.0, betas=(0.9, 0.98), eps=1e-6)

@@ -1,0 +1,121 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from stprompt_edge.geometry import Geometry
+from stprompt_edge.model.clip import embed_texts, load_clip
+from stprompt_edge.model.encoder import PackedEncoder
+from stprompt_edge.preprocess import Preprocessor
+from stprompt_edge.training.demo_encoder.captions import CAPTIONS
+from stprompt_edge.training.demo_encoder.contrastive import (
+    MODEL,
+    EncoderSettings,
+    captioned_batches,
+    choose_windows,
+    contrastive_pairs_loss,
+    embed_captions,
+    embed_pictures,
+    keep_tokens,
+    mirror,
+    schedule,
+    train_encoder,
+)
+from stprompt_edge.training.demo_encoder.samples import Samples, render_place
+
+TINY = EncoderSettings(steps=2, warmup=1, frames=2, fine=3, coarse=2, whole_steps=1)
+
+
+@pytest.fixture(scope="module")
+def place() -> Samples:
+    return render_place(0, 0)
+
+
+def literal_loss(logits: np.ndarray, right: np.ndarray, wrong: np.ndarray) -> float:
+    rows = []
+    for scores, is_right, is_wrong in zip(logits, right, wrong, strict=True):
+        against = sum(math.exp(s) for s, w in zip(scores, is_wrong, strict=True) if w)
+        terms = [-math.log(math.exp(s) / (math.exp(s) + against)) for s, r in zip(scores, is_right, strict=True) if r]
+        if terms:
+            rows.append(sum(terms) / len(terms))
+    return sum(rows) / len(rows)
+
+
+def test_the_loss_equals_its_definition():
+    rng = np.random.default_rng(0)
+    logits, kinds = rng.normal(size=(5, 7)), rng.integers(0, 3, (5, 7))
+    right, wrong = kinds == 0, kinds == 1
+    got = contrastive_pairs_loss(torch.tensor(logits), torch.tensor(right), torch.tensor(wrong))
+    assert float(got) == pytest.approx(literal_loss(logits, right, wrong))
+
+
+def test_rows_without_a_right_caption_do_not_count_and_nothing_is_zero():
+    logits, none = torch.ones(2, 3), torch.zeros(2, 3, dtype=torch.bool)
+    assert float(contrastive_pairs_loss(logits, none, ~none)) == 0.0
+
+
+def test_captions_are_embedded_as_open_clip_embeds_texts():
+    clip = load_clip(MODEL, "none", 0)
+    texts = list(CAPTIONS.texts[:5])
+    with torch.inference_mode():
+        got = embed_captions(clip.model, clip.tokenize(texts))
+    torch.testing.assert_close(got, embed_texts(clip, texts), atol=1e-5, rtol=0)
+
+
+def test_with_all_patches_pictures_are_embedded_as_at_the_edge(place):
+    clip = load_clip(MODEL, "none", 0)
+    encoder = PackedEncoder(clip.model.visual, Geometry())
+    settings = EncoderSettings(steps=1, warmup=1, frames=2, fine=3, coarse=2, whole_steps=1)
+    batch = next(captioned_batches(place, settings, Preprocessor(clip.preprocessing), Geometry()))
+    with torch.inference_mode():
+        got, expected = embed_pictures(encoder, batch), encoder(batch.image, batch.fine, batch.coarse)
+    for mine, theirs in zip(got, expected, strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=0)
+
+
+def test_batches_have_the_asked_sizes_and_known_concepts(place):
+    batches = list(captioned_batches(place, TINY, Preprocessor(load_clip(MODEL, "none").preprocessing), Geometry()))
+    assert [batch.kept.shape for batch in batches] == [(2, 99), (2, 197)]
+    for batch in batches:
+        assert batch.image.shape == (2, 3, 224, 224)
+        assert [len(rows) for rows in batch.concepts] == [2, 6, 4]
+        assert all(int(rows.min()) >= 0 for rows in batch.concepts)
+
+
+def test_training_repeats_to_the_bit_and_changes_both_towers(place):
+    first, second = (train_encoder(place, TINY).model.state_dict() for _ in range(2))
+    start = load_clip(MODEL, "none", 0).model.state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    for name in ("visual.conv1.weight", "text_projection", "logit_scale"):
+        assert not torch.equal(first[name], start[name])
+
+
+@pytest.mark.parametrize(("step", "expected"), [(0, 0.1), (9, 1.0), (10, 1.0), (60, 0.5), (110, 0.0)])
+def test_the_learning_rate_rises_and_falls(step, expected):
+    assert schedule(step, EncoderSettings(steps=110, warmup=10)) == pytest.approx(expected)
+
+
+def test_mirrored_windows():
+    np.testing.assert_array_equal(mirror(np.arange(4, dtype=np.int16), 2), [1, 0, 3, 2])
+
+
+def test_kept_tokens_begin_with_the_class_token_and_differ_between_frames():
+    kept = keep_tokens(4, 196, 0.5, np.random.default_rng(0))
+    assert kept.shape == (4, 99)
+    assert (kept[:, 0] == 0).all()
+    assert (np.diff(kept) > 0).all()
+    assert kept.max() <= 196
+    assert not np.array_equal(kept[0], kept[1])
+
+
+@pytest.mark.parametrize(
+    ("concepts", "count", "abnormal"),
+    [([0, 1, 9, 9, 9, -1], 4, 2), ([9, 9, 9, 9], 4, 0), ([0, 0, 0, 0, 9, 9], 4, 2), ([-1, 0], 3, 3)],
+)
+def test_chosen_windows_are_half_abnormal_at_most_and_never_unknown(concepts, count, abnormal):
+    rows = np.array(concepts, np.int16)
+    picked = rows[choose_windows(rows, count, np.random.default_rng(0))]
+    assert len(picked) == count
+    assert (picked >= 0).all()
+    assert ((picked < 8).sum()) == abnormal
