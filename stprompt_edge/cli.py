@@ -241,28 +241,58 @@ def train(
     pretrained: Annotated[
         str | None, typer.Option(help="CLIP weights, where the features' name is not enough.")
     ] = None,
+    method: Annotated[str | None, typer.Option(help="stprompt or mil-ranking, instead of the recipe's.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
     seed: Annotated[int, typer.Option(help="Of weights and order.")] = 0,
 ) -> None:
-    """Train STPrompt from video-level labels; resumes what --out holds."""
-    from stprompt_edge.console import epoch_line
+    """Train a detector from video-level labels; resumes what --out holds."""
+    from stprompt_edge.console import live_training
     from stprompt_edge.training.commands import TrainSettings, train
 
     settings = TrainSettings(
-        features=features,
-        out=out,
-        vocabulary=vocabulary,
-        recipe=recipe,
-        pretrained=pretrained,
-        epochs=epochs,
-        seed=seed,
-    )
-    with _stop_on_signal() as stop:
-        best = train(settings, stop=stop, on_epoch=lambda row, plan: console.print(epoch_line(row, plan.epochs)))
+        features=features, out=out, vocabulary=vocabulary, recipe=recipe, pretrained=pretrained, method=method,
+        epochs=epochs, seed=seed,
+    )  # fmt: skip
+    with _stop_on_signal() as stop, live_training(console) as show:
+        best = train(settings, stop=stop, on_epoch=lambda rows, plan: show(rows, plan.epochs))
     if stop.is_set():
         console.print("interrupted: the same command goes on from the last finished epoch", style="yellow")
         raise typer.Exit(128 + stop.signal)
     console.print(f"wrote {best}")
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="Bundle that `export` wrote, or checkpoint that `train` wrote.")],
+    dataset: Annotated[Path, typer.Argument(help="Folder, or CSV of video,label,split.")],
+    out: OutOption = Path("stprompt-edge-out/evaluation"),
+    streaming: Annotated[bool, typer.Option("--streaming", help="A bundle frame by frame, as at the edge.")] = False,
+    html: Annotated[bool, typer.Option("--html", help="Also write all of it as one page.")] = False,
+    split: Annotated[str, typer.Option(help="test or train.")] = "test",
+    dataset_format: Annotated[str, typer.Option("--format", help="Of the data set; auto tells by its files.")] = "auto",
+    stride: Annotated[int | None, typer.Option(min=1, help="Camera frames per sampled frame.")] = None,
+    processes: Annotated[int, typer.Option(min=1, help="Videos at the same time.")] = 1,
+    precision: Annotated[str | None, typer.Option(help="Of a bundle's encoder: fp32, fp16 or cpu8.")] = None,
+    features: Annotated[Path | None, typer.Option(help="Of a checkpoint: what `extract` wrote.")] = None,
+    pretrained: Annotated[str | None, typer.Option(help="Of a checkpoint: CLIP weights, if a file.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure AUC, AP and TIoU, and with --streaming the alarm: how soon, how often false."""
+    from stprompt_edge.console import evaluation_report, live_steps
+    from stprompt_edge.training.evaluation import EvaluationCommand, EvaluationSettings, evaluate
+
+    settings = EvaluationSettings(
+        streaming=streaming, split=split, stride=stride, processes=processes, precision=precision, features=features,
+        pretrained=pretrained,
+    )  # fmt: skip
+    command = EvaluationCommand(
+        model=model, dataset=dataset, out=out, settings=settings, dataset_format=dataset_format, html=html
+    )
+    with live_steps(console) as progress:
+        evaluation, files = evaluate(command, progress)
+    console.print(evaluation_report(evaluation, files))
+    if as_json:
+        print(files[0].read_text(encoding="utf-8"), end="")
 
 
 @app.command()

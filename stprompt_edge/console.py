@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,10 +20,12 @@ from stprompt_edge.runtime.pipeline import Progress, RunResult
 from stprompt_edge.runtime.records import StageLatency
 
 if TYPE_CHECKING:  # the training side imports torch
+    from stprompt_edge.training.evaluation import Evaluation
     from stprompt_edge.training.extraction import Extraction
     from stprompt_edge.training.fit import EpochFigures
 
 SCORE_WIDTH = 30  # characters of the live score bar
+TABLE_ROWS = 12  # of the training table: a live one must fit the window
 ETA_SECONDS = 3600.0  # the time left follows the speed of so long: a step may take minutes, and rich's 30 s saw none
 
 
@@ -131,14 +133,77 @@ def extraction_report(done: Extraction, out: Path) -> RenderableType:
     return Group(*lines)
 
 
+@contextmanager
+def live_training(console: Console) -> Iterator[Callable[[Sequence[EpochFigures], int], None]]:
+    """A table that grows with each epoch, or a line for each where there is no terminal; yields what shows the rows."""
+    if not console.is_terminal:
+        yield lambda rows, epochs: console.print(epoch_line(rows[-1], epochs), soft_wrap=True)
+        return
+    with Live(console=console, refresh_per_second=4) as live:
+        yield lambda rows, epochs: live.update(training_table(rows, epochs))
+
+
 def epoch_line(row: EpochFigures, epochs: int) -> Text:
-    """One epoch of training: the three losses, and the total on training and validation videos."""
-    validation = f"   validation {row.validation.total:.4f}" if row.validation else ""
-    train = row.train
-    return Text(
-        f"epoch {row.epoch + 1:3d} of {epochs}   loss {train.total:.4f}{validation}   classification "
-        f"{train.classification:.4f}  alignment {train.alignment:.4f}  contrastive {train.contrastive:.4f}"
-    )
+    """One epoch of training: total loss on training and validation videos, then the parts of the former."""
+    line = Text(f"epoch {row.epoch + 1:3d} of {epochs}   loss {row.train['total']:.4f}")
+    if row.validation is not None:
+        line.append(f"   validation {row.validation['total']:.4f}, AUC {row.validation_auc:.3f}")
+    for name, loss in row.train.items():
+        line.append("" if name == "total" else f"   {name} {loss:.4f}", style="dim")
+    line.append("   best so far" if row.best else "", style="green")
+    return line
+
+
+def training_table(rows: Sequence[EpochFigures], epochs: int) -> Table:
+    """The last epochs and the best one: losses of training, then of the videos held out."""
+    best = max(row.epoch for row in rows if row.best)
+    table = Table(title=f"epoch {len(rows)} of {epochs}", title_justify="left")
+    parts = [name for name in rows[0].train if name != "total"]
+    for column in ("epoch", "loss", *parts):
+        table.add_column(column, justify="right")
+    if rows[0].validation is not None:
+        table.add_column("validation loss", justify="right")
+        table.add_column("validation AUC", justify="right")
+    for row in rows:
+        if row.epoch != best and row.epoch < len(rows) - TABLE_ROWS:
+            continue
+        cells = [str(row.epoch + 1), *(f"{row.train[name]:.4f}" for name in ("total", *parts))]
+        if row.validation is not None:
+            cells += [f"{row.validation['total']:.4f}", f"{row.validation_auc:.3f}"]
+        table.add_row(*cells, style="bold green" if row.epoch == best else None)
+    return table
+
+
+def evaluation_report(evaluation: Evaluation, files: Sequence[Path]) -> RenderableType:
+    """Figures, operating points, classes, what was skipped, and what to know."""
+    from stprompt_edge.training.evaluation import wording
+
+    head = Table("figure", "", "rests on", title=Text(f"{evaluation.dataset.name}, {evaluation.dataset.split}"))
+    for line in wording.headlines(evaluation):
+        head.add_row(line.label, Text(line.value, style="bold"), Text(line.note))
+    parts: list[RenderableType] = [head]
+    if evaluation.figures.alarm is not None:
+        named = list(wording.marked_points(evaluation.figures.alarm))
+        points = Table("alarm", *(name for name, _ in named))
+        for row in zip(wording.POINT_COLUMNS, *(wording.point_cells(point) for _, point in named), strict=True):
+            points.add_row(*row)
+        parts.append(points)
+    if evaluation.figures.lookahead:
+        waits = Table("lookahead", "score known after", "AUC", "AP")
+        for one in evaluation.figures.lookahead:
+            cells = f"{one.delay_seconds:.2f} s", wording.number(one.auc), wording.number(one.ap)
+            waits.add_row(wording.lookahead_name(one.lookahead), *cells)
+        parts.append(waits)
+    if len(evaluation.figures.classes) > 1:
+        classes = Table("class", "frame AUC")
+        for name, auc in evaluation.figures.classes.items():
+            classes.add_row(Text(name), f"{auc:.4f}")
+        parts.append(classes)
+    parts += [Text(f"skipped {name}: {reason}", style="yellow") for name, reason in evaluation.skipped]
+    parts += [Text(f"note: {note}", style="yellow") for note in evaluation.notes]
+    shown = [path for path in files if path.suffix != ".csv"]
+    parts.append(Text(f"wrote {', '.join(path.name for path in shown)} and scores/ to {files[0].parent}", style="dim"))
+    return Group(*parts)
 
 
 def bench_report(result: BenchResult) -> RenderableType:

@@ -1,0 +1,200 @@
+"""A checkpoint as the runtime sees a bundle: torch behind a backend, and the manifest that export would write.
+
+So the detector that ships scores it, offline, and nothing of preprocessing, motion or aggregation is written twice.
+With features at hand, the trained part alone scores them.
+
+Letters: T sampled frames.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from typing_extensions import Self  # in `typing` from Python 3.11 on
+
+from stprompt_edge.bundle import Bundle
+from stprompt_edge.errors import SourceError, UsageError
+from stprompt_edge.export.exporting import Model, describe, embed_vocabulary
+from stprompt_edge.geometry import Geometry
+from stprompt_edge.model.branches import anomaly_score
+from stprompt_edge.model.checkpoint import load_checkpoint
+from stprompt_edge.model.clip import load_clip
+from stprompt_edge.model.encoder import PackedEncoder
+from stprompt_edge.model.mil_ranking import MilRanking
+from stprompt_edge.model.stprompt import STPrompt
+from stprompt_edge.runtime.backends.base import Encoded, HeadsOutput
+from stprompt_edge.runtime.sources import IMAGE_FOLDER_FPS, open_source
+from stprompt_edge.training.datasets import LabelledVideo
+from stprompt_edge.training.evaluation.opening import OpenModel, Outcome, Progress, outcome_of
+from stprompt_edge.training.evaluation.records import EvaluationSettings, ScoredVideo
+from stprompt_edge.training.evaluation.scoring import anomalies, frame_labels
+from stprompt_edge.training.extraction import feature_path
+from stprompt_edge.training.features import FeatureOrigin, VideoFeatures, load_features
+
+
+class CheckpointBackend:
+    """The packed encoder and a trained model's heads, fp32, behind the interface of the edge's backends.
+
+    Args:
+        encoder: of frames and windows.
+        model: trained, in eval mode.
+        label_prompts: [1+C, D], for heads that align with them.
+    """
+
+    def __init__(
+        self, encoder: PackedEncoder, model: STPrompt | MilRanking, label_prompts: NDArray[np.float32]
+    ) -> None:
+        self._encoder = encoder
+        self.model = model
+        self._prompts = {"label_prompts": torch.from_numpy(label_prompts)} if isinstance(model, STPrompt) else {}
+        self.description = f"PyTorch {torch.__version__.partition('+')[0]} CPU, fp32"
+
+    @torch.inference_mode()
+    def encode(self, image: NDArray[np.float32], fine: NDArray[np.int64], coarse: NDArray[np.int64]) -> Encoded:
+        """See `Backend.encode`."""
+        found = self._encoder(torch.from_numpy(image), torch.from_numpy(fine), torch.from_numpy(coarse))
+        return Encoded(frame=found.frame.numpy(), fine=found.fine.numpy(), coarse=found.coarse.numpy())
+
+    @torch.inference_mode()
+    def heads(self, **inputs: NDArray[np.float32]) -> HeadsOutput:
+        """See `Backend.heads`."""
+        tensors = {name: torch.from_numpy(value) for name, value in inputs.items()}
+        found: Any = self.model.heads(**tensors, **self._prompts)  # a named tuple of either method
+        return HeadsOutput(**{name: value.numpy() for name, value in found._asdict().items()})
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_checkpoint(path: Path, settings: EvaluationSettings, threads: int | None) -> OpenModel:
+    """Load a checkpoint and the CLIP that it was trained on.
+
+    Raises:
+        As `load_checkpoint`, `load_clip` and `Checkpoint.build`.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    checkpoint = load_checkpoint(path)
+    clip = load_clip(checkpoint.clip.model, settings.pretrained or checkpoint.clip.pretrained, checkpoint.clip.seed)
+    model, geometry = Model.from_checkpoint(clip, checkpoint), Geometry()
+    text = embed_vocabulary(model)
+    bundle = Bundle(
+        path=path,
+        manifest=describe(model, geometry),
+        preprocessing=clip.preprocessing,
+        geometry=geometry,
+        vocabulary=checkpoint.vocabulary,
+        text=text,
+    )
+    assert model.trained is not None  # it is a checkpoint's
+    encoder = PackedEncoder(clip.model.visual, geometry).eval()
+    return OpenModel(bundle=bundle, backend=CheckpointBackend(encoder, model.trained, text.label_prompts))
+
+
+def score_features(
+    model: OpenModel, videos: Sequence[LabelledVideo], settings: EvaluationSettings, progress: Progress
+) -> Iterator[tuple[LabelledVideo, Outcome]]:
+    """Every video with the scores of its features, or with the reason why it has none.
+
+    Raises:
+        UsageError: features of another encoder or stride than the checkpoint's, or without what its method needs.
+    """
+    assert settings.features is not None
+    assert isinstance(model.backend, CheckpointBackend)
+    stride = settings.stride or model.bundle.manifest.method.stride
+    for done, video in enumerate(videos, 1):
+        path = feature_path(settings.features, video)
+        if not path.is_file():
+            yield video, f"no features: {path} is missing"
+            continue
+        features = load_features(path)
+        _check_origin(path, features, FeatureOrigin.of(model.bundle, stride))
+        scores = feature_scores(features, model.bundle, model.backend, path)
+        yield video, outcome_of(lambda v=video, f=features, s=scores: _judged(v, f, s))  # type: ignore[misc]
+        progress(video.name, done / len(videos))
+
+
+@torch.inference_mode()
+def feature_scores(
+    features: VideoFeatures, bundle: Bundle, backend: CheckpointBackend, path: Path
+) -> NDArray[np.float64]:
+    """[T] offline scores of a whole video by the trained model."""
+    method = bundle.manifest.method
+    if isinstance(backend.model, STPrompt):
+        prompts = torch.from_numpy(bundle.text.label_prompts)
+        x_clip, x_as = torch.from_numpy(features.x_clip), torch.from_numpy(features.x_as)
+        logits = backend.model.with_prompts(x_clip, x_as, prompts)
+        scores = anomaly_score(logits.anomaly_logit, logits.similarity, method.tau, method.score)
+    elif features.windows is None:
+        raise UsageError(
+            f"{path} holds no windows, and {method.name} judges all of them",
+            remedy="extract with --keep windows into a new folder",
+        )
+    else:
+        scores = torch.sigmoid(backend.model(torch.from_numpy(features.windows)).anomaly_logit)
+    return scores.double().numpy()
+
+
+def _check_origin(path: Path, features: VideoFeatures, wanted: FeatureOrigin) -> None:
+    found = features.origin
+    differing = [name for name in vars(wanted) if getattr(found, name) != getattr(wanted, name)]
+    # methods that judge all windows do not care how many were aggregated
+    if features.windows is not None and "windows" in differing and wanted.windows == features.windows.shape[1]:
+        differing.remove("windows")
+    if differing:
+        name = differing[0]
+        raise UsageError(
+            f"{path} was extracted with {name} {getattr(found, name)}, the checkpoint needs {getattr(wanted, name)}",
+            remedy="extract again with what the checkpoint was trained with, or leave out --features",
+        )
+
+
+def _judged(video: LabelledVideo, features: VideoFeatures, scores: NDArray[np.float64]) -> ScoredVideo:
+    """Feature files do not know how many frames their video has: its header does, unless it is wrong or gone."""
+    stride, sampled = features.origin.stride, len(scores)
+    fps, frames = _rate_and_frames(video)
+    if not fps:
+        spacing = features.seconds_between_samples
+        fps = stride / spacing if spacing > 0 else IMAGE_FOLDER_FPS
+    warnings: tuple[str, ...] = ()
+    if math.ceil((frames or 0) / stride) != sampled:
+        warnings = (f"its number of frames is not known exactly: {sampled * stride} are assumed",)
+        frames = sampled * stride
+    assert frames is not None
+    clock = lambda frame: np.asarray(frame, np.float64) / fps  # noqa: E731
+    return ScoredVideo(
+        name=video.name,
+        label=video.label,
+        stride=stride,
+        fps=fps,
+        frame_count=frames,
+        seconds=clock(np.arange(0, frames, stride)),
+        duration_seconds=frames / fps,
+        scores={None: scores},
+        labels=frame_labels(video, frames),
+        anomalies=anomalies(video, frames, clock),
+        warnings=warnings,
+    )
+
+
+def _rate_and_frames(video: LabelledVideo) -> tuple[float, int | None]:
+    try:
+        with open_source(str(video.path)) as source:
+            return source.info.fps, source.info.frame_count
+    except SourceError:
+        return 0.0, None

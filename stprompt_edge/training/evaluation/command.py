@@ -1,0 +1,42 @@
+"""What `stprompt-edge evaluate` does with what a user typed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from stprompt_edge.training.datasets import load_dataset
+from stprompt_edge.training.evaluation.evaluating import evaluate_path
+from stprompt_edge.training.evaluation.folder import check_out, write_evaluation
+from stprompt_edge.training.evaluation.opening import Progress
+from stprompt_edge.training.evaluation.records import Evaluation, EvaluationSettings
+from stprompt_edge.training.evaluation.theme import require_matplotlib
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationCommand:
+    """All that is typed."""
+
+    model: Path  # bundle or checkpoint
+    dataset: Path
+    out: Path
+    settings: EvaluationSettings
+    dataset_format: str = "auto"
+    html: bool = False
+
+
+def evaluate(command: EvaluationCommand, progress: Progress) -> tuple[Evaluation, tuple[Path, ...]]:
+    """Evaluate and write; whatever can be refused is refused before the first video.
+
+    Returns:
+        The evaluation, and the files written.
+
+    Raises:
+        As `load_dataset`, `check_out`, `evaluate_path` and `write_evaluation`.
+    """
+    check_out(command.out)
+    require_matplotlib()
+    dataset = load_dataset(command.dataset, command.dataset_format)
+    evaluation = evaluate_path(command.model, dataset, command.settings, progress=progress)
+    progress("drawing", 1.0)
+    return evaluation, write_evaluation(evaluation, command.out, html=command.html)

@@ -1,0 +1,149 @@
+"""From a path to a model that scores videos, in this process or in others."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from stprompt_edge.bundle import ENCODER_NAMES, MANIFEST_NAME, Bundle, load_bundle
+from stprompt_edge.errors import SourceError, UsageError, nearest
+from stprompt_edge.runtime.backends import open_backend
+from stprompt_edge.runtime.backends.base import Backend
+from stprompt_edge.runtime.backends.onnx import OnnxBackend
+from stprompt_edge.training.datasets import LabelledVideo
+from stprompt_edge.training.evaluation.records import EvaluationSettings, ScoredVideo
+from stprompt_edge.training.evaluation.scoring import VideoScorer
+
+Progress = Callable[[str, float], None]  # told what is done now, and the fraction done
+Outcome = ScoredVideo | str  # or why the video was skipped
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What every process needs to open the model for itself."""
+
+    kind: str  # bundle or checkpoint
+    path: Path
+    settings: EvaluationSettings
+
+    def open(self, threads: int | None = None) -> OpenModel:
+        """Open the model.
+
+        Args:
+            threads: of one inference; None for all cores.
+
+        Raises:
+            As `load_bundle` and the backends; of a checkpoint as `load_checkpoint` and `load_clip`.
+        """
+        if self.kind == "checkpoint":
+            from stprompt_edge.training.evaluation.checkpoints import open_checkpoint  # torch
+
+            return open_checkpoint(self.path, self.settings, threads)
+        bundle = load_bundle(self.path)
+        return OpenModel(bundle=bundle, backend=_bundle_backend(bundle, self.settings.precision, threads))
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenModel:
+    """A model that can score."""
+
+    bundle: Bundle  # of a checkpoint: what export would write, in memory
+    backend: Backend
+
+    def scorer(self, settings: EvaluationSettings) -> VideoScorer:
+        """What scores one video after the other."""
+        stride = settings.stride or self.bundle.manifest.method.stride
+        return VideoScorer(self.bundle, self.backend, stride=stride, streaming=settings.streaming)
+
+
+def plan_for(path: Path, settings: EvaluationSettings) -> Plan:
+    """What a path is: a bundle's folder, or a checkpoint's file.
+
+    Raises:
+        UsageError: it is neither, or the settings do not fit its kind.
+    """
+    if (path / MANIFEST_NAME).is_file():
+        if settings.features is not None or settings.pretrained is not None:
+            what = "--features and --pretrained are for checkpoints; a bundle has its own encoder"
+            raise UsageError(what, remedy="leave them out, or give the checkpoint")
+        return Plan(kind="bundle", path=path, settings=settings)
+    if not path.is_file():
+        found = "a folder without bundle.json" if path.is_dir() else "not there"
+        raise UsageError(
+            f"{path} is neither a bundle nor a checkpoint: it is {found}",
+            remedy="give the folder that `export` wrote, or the file that `train` wrote (best.safetensors)",
+        )
+    if settings.streaming:
+        raise UsageError(
+            f"{path} is not a bundle, and only bundles run as at the edge",
+            remedy=f"export it first: stprompt-edge export {path} --out BUNDLE",
+        )
+    if settings.precision is not None:
+        raise UsageError("--precision is for bundles; a checkpoint is scored in fp32", remedy="leave it out")
+    return Plan(kind="checkpoint", path=path, settings=settings)
+
+
+def score_videos(
+    plan: Plan, model: OpenModel, videos: Sequence[LabelledVideo], progress: Progress
+) -> Iterator[tuple[LabelledVideo, Outcome]]:
+    """Every video with its scores, or with the reason why it has none, in the order of completion."""
+    if plan.settings.processes == 1 or len(videos) == 1:
+        scorer = model.scorer(plan.settings)
+        for done, video in enumerate(videos):
+            report = _fraction_reporter(progress, video.name, done, len(videos))
+            report(0.0)
+            yield video, outcome_of(lambda video=video, report=report: scorer(video, report))  # type: ignore[misc]
+        return
+    yield from _score_in_processes(plan, videos, progress)
+
+
+def outcome_of(score: Callable[[], ScoredVideo]) -> Outcome:
+    """The scores, or why a video or its annotation cannot be used: one bad file must not cost hours of others."""
+    try:
+        return score()
+    except (SourceError, UsageError) as exc:
+        return exc.what
+
+
+def _score_in_processes(
+    plan: Plan, videos: Sequence[LabelledVideo], progress: Progress
+) -> Iterator[tuple[LabelledVideo, Outcome]]:
+    context = multiprocessing.get_context("spawn")  # ONNX Runtime's threads do not survive a fork
+    pool = ProcessPoolExecutor(min(plan.settings.processes, len(videos)), context, _open_worker, (plan,))
+    try:
+        futures = {pool.submit(_score_one, video): video for video in videos}
+        for done, future in enumerate(as_completed(futures), 1):
+            progress(futures[future].name, done / len(videos))
+            yield futures[future], future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)  # after Ctrl-C, the videos that wait are not begun
+
+
+_worker: dict[str, VideoScorer] = {}  # of this process
+
+
+def _open_worker(plan: Plan) -> None:
+    _worker["scorer"] = plan.open(threads=1).scorer(replace(plan.settings, processes=1))
+
+
+def _score_one(video: LabelledVideo) -> Outcome:
+    return outcome_of(lambda: _worker["scorer"](video))
+
+
+def _bundle_backend(bundle: Bundle, precision: str | None, threads: int | None) -> Backend:
+    if precision is None and threads is None:
+        return open_backend("auto", bundle).backend  # what `run` takes
+    return OnnxBackend(bundle, precision=_known(precision), threads=threads)
+
+
+def _known(precision: str | None) -> str | None:
+    if precision is not None and precision not in ENCODER_NAMES:
+        raise UsageError(f"unknown precision '{precision}'", remedy=nearest(precision, ENCODER_NAMES))
+    return precision
+
+
+def _fraction_reporter(progress: Progress, name: str, done: int, total: int) -> Callable[[float], None]:
+    return lambda fraction: progress(name, (done + fraction) / total)

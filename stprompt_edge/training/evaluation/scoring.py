@@ -1,0 +1,185 @@
+"""One video through the detector that ships, judged against its annotation on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stprompt_edge.bundle import Bundle
+from stprompt_edge.errors import SourceError
+from stprompt_edge.runtime.backends.base import Backend
+from stprompt_edge.runtime.detector import DetectedFrame, Detector
+from stprompt_edge.runtime.sampler import Sampler
+from stprompt_edge.runtime.scoring import make_scorer
+from stprompt_edge.runtime.sources import IMAGE_FOLDER_FPS, Source, open_source
+from stprompt_edge.training.datasets import LabelledVideo
+from stprompt_edge.training.evaluation.lookahead import Recorder, lookaheads
+from stprompt_edge.training.evaluation.pictures import TellingFrames
+from stprompt_edge.training.evaluation.records import Anomaly, LocatedFrame, ScoredVideo
+from stprompt_edge.training.evaluation.truth import AnnotatedFrames
+
+FrameProgress = Callable[[float], None]  # told the fraction of the video that is done
+
+
+class VideoScorer:
+    """Scores videos with one open model.
+
+    Args:
+        bundle: model and settings.
+        backend: its graphs, open.
+        stride: camera frames per sampled frame.
+        streaming: as at the edge (lookahead 0, the bundle's alarm, boxes while it is on), and the annotated frames
+            localized besides; otherwise offline, with all frames in sight, and nothing but scores.
+    """
+
+    def __init__(self, bundle: Bundle, backend: Backend, *, stride: int, streaming: bool) -> None:
+        self._bundle = bundle
+        self._backend = backend
+        self._sampler = Sampler(stride)
+        self._streaming = streaming
+
+    def __call__(self, video: LabelledVideo, on_progress: FrameProgress = lambda done: None) -> ScoredVideo:
+        """Score one video.
+
+        Raises:
+            SourceError: it cannot be read.
+            UsageError: its annotation is not of this file.
+        """
+        judge = _Judge(video, self._bundle, self._sampler.stride)
+        detector = Detector(
+            self._bundle,
+            self._backend,
+            localize="alarm" if self._streaming else "never",
+            lookahead=0 if self._streaming else None,
+            localize_also=judge.wants if self._streaming else lambda frame: False,
+            on_features=judge.recorder if self._streaming else lambda x_clip_D, features: None,
+        )
+        with open_source(str(video.path)) as source:
+            counted = _Counter(self._sampler)
+            total = source.info.frame_count or 0
+            for frame in source.frames(counted):
+                judge.take(detector.push(frame))
+                on_progress(min(frame.index / total, 1.0) if total else 0.0)
+            judge.take(detector.flush())
+        if not judge.scores:
+            raise SourceError("none of its sampled frames can be read", remedy="copy the video again")
+        scores = (
+            {0: judge.scores, **self._other_lookaheads(judge.recorder)} if self._streaming else {None: judge.scores}
+        )
+        return judge.finish(source, counted.frames, scores, alarm=self._streaming)
+
+    def _other_lookaheads(self, recorder: Recorder) -> dict[int | None, NDArray[np.float64]]:
+        scorer, sigma = make_scorer(self._bundle, self._backend), self._bundle.manifest.method.sigma
+        return {one: recorder.scores(scorer, sigma, one) for one in lookaheads(sigma) if one != 0}
+
+
+class _Counter:
+    """Asks for the sampled frames and counts all: containers do not always tell the truth."""
+
+    def __init__(self, sampler: Sampler) -> None:
+        self._sampler = sampler
+        self.frames = 0
+
+    def __call__(self, index: int) -> bool:
+        self.frames = index + 1
+        return self._sampler.takes(index)
+
+
+class _Judge:
+    """Collects the detections of one video and compares them with its annotation."""
+
+    def __init__(self, video: LabelledVideo, bundle: Bundle, stride: int) -> None:
+        self._video = video
+        self._stride = stride
+        self._heat_threshold = bundle.manifest.localization.threshold
+        self._annotated = AnnotatedFrames(video, stride)
+        self._telling = TellingFrames(video.name, video.label)
+        self._frames: list[int] = []
+        self._seconds: list[float] = []
+        self._alarm: list[bool] = []
+        self._located: list[LocatedFrame] = []
+        self.recorder = Recorder()
+        self.scores: list[float] = []
+
+    def wants(self, frame: Any) -> bool:
+        """Is this camera frame to be localized, because it is annotated?"""
+        return frame.index in self._annotated.first_of
+
+    def take(self, detected: list[DetectedFrame]) -> None:
+        """The next detections."""
+        for one in detected:
+            detection = one.detection
+            self._frames.append(detection.frame_index)
+            self._seconds.append(detection.seconds)
+            self._alarm.append(detection.alarm)
+            self.scores.append(detection.score)
+            if detection.localization is not None and self.wants(one.frame):
+                self._compare(one)
+
+    def _compare(self, one: DetectedFrame) -> None:
+        detection, image = one.detection, one.frame.image_bgr
+        size_wh = image.shape[1], image.shape[0]
+        area = self._annotated.area(detection.frame_index, size_wh)
+        if area is None or detection.localization is None:
+            return
+        located = LocatedFrame(
+            frame=self._annotated.first_of[detection.frame_index],
+            score=detection.score,
+            iou=area.iou(detection.localization, self._heat_threshold),
+            true_share=area.share(size_wh),
+        )
+        self._located.append(located)
+        self._telling.add(located, one, area)
+
+    def finish(self, source: Source, frames: int, scores: dict, *, alarm: bool) -> ScoredVideo:
+        """The whole video, its sampled frames all there: one that could not be decoded has the score before it."""
+        sampled = np.arange(0, frames, self._stride)
+        rows = np.maximum(np.searchsorted(self._frames, sampled, side="right") - 1, 0)
+        fps = source.info.fps or IMAGE_FOLDER_FPS
+        clock = _Clock(self._frames, self._seconds, fps, frames)
+        video = self._video
+        return ScoredVideo(
+            name=video.name,
+            label=video.label,
+            stride=self._stride,
+            fps=fps,
+            frame_count=frames,
+            seconds=clock(sampled),
+            duration_seconds=float(clock([frames])[0]),
+            scores={lookahead: np.asarray(values, np.float64)[rows] for lookahead, values in scores.items()},
+            alarm=np.asarray(self._alarm, bool)[rows] if alarm else None,
+            labels=frame_labels(video, frames),
+            anomalies=anomalies(video, frames, clock),
+            located=tuple(self._located),
+            pictures=self._telling.pictures(),
+            warnings=tuple(source.warnings),
+        )
+
+
+class _Clock:
+    """Seconds of any camera frame, from those of the sampled ones; the last frame's end is the video's."""
+
+    def __init__(self, frames: list[int], seconds: list[float], fps: float, frame_count: int) -> None:
+        self._frames = [*frames, frame_count]
+        self._seconds = [*seconds, seconds[-1] + (frame_count - frames[-1]) / fps]
+
+    def __call__(self, frames: Any) -> NDArray[np.float64]:
+        return np.interp(np.asarray(frames, np.float64), self._frames, self._seconds)
+
+
+def frame_labels(video: LabelledVideo, frame_count: int) -> NDArray[np.bool_] | None:
+    """[F] bool; None where nobody annotated it. Raises UsageError as `LabelledVideo.frame_labels`."""
+    if video.frame_ranges is None and not video.is_normal:
+        return None
+    return video.frame_labels(frame_count)
+
+
+def anomalies(
+    video: LabelledVideo, frame_count: int, clock: Callable[[Any], NDArray[np.float64]]
+) -> tuple[Anomaly, ...]:
+    """The abnormal intervals of a video in seconds, cut at its end."""
+    ranges = [(first, min(last, frame_count)) for first, last in video.frame_ranges or ()]
+    return tuple(Anomaly(start_seconds=float(start), end_seconds=float(end)) for start, end in map(clock, ranges))
