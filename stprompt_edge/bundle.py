@@ -43,6 +43,7 @@ _MAX_NAME_BYTES = 255  # of a file's name, on every file system that matters
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 MethodName = Literal["stprompt", "mil-ranking", "zero-shot"]
+MotionTiming = Literal["centered", "causal"]
 
 
 class _Section(BaseModel):
@@ -90,7 +91,7 @@ class MethodSection(_Section):
     sigma: Positive = 1.0  # width of the adapter's kernel in sampled frames, eq. 4
     tau: Positive = 0.07  # temperature of the softmax over classes
     motion: Literal["pixel", "feature"] = "pixel"
-    motion_timing: Literal["centered", "causal"] = "centered"
+    motion_timing: MotionTiming = "centered"
     score: Literal["a", "c", "mean"] = "a"  # which branch gives the score; "a" is the paper's
     stride: Annotated[int, Field(ge=1)] = 16  # camera frames per sampled frame
     seconds_between_samples: Positive | None = None  # of the training footage; None if never trained

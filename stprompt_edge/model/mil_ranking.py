@@ -66,13 +66,10 @@ class MilRanking(nn.Module):
         self.sigma = sigma
         self.heads = RankingHeads(width)
 
-    def forward(self, windows: Tensor, lengths: Tensor | None = None) -> RankingLogits:
-        """Windows [..., T, N, D] -> anomaly_logit [..., T], smoothed in time, and window_logits [..., T, N], not.
-
-        `lengths` [B] keeps padded frames out of the kernel's rows.
-        """
+    def forward(self, windows: Tensor) -> RankingLogits:
+        """Windows [..., T, N, D] -> anomaly_logit [..., T], smoothed in time, and window_logits [..., T, N], not."""
         logits = self.heads(windows)
-        smoothed = smooth(logits.anomaly_logit[..., None], self.sigma, lengths).squeeze(-1)
+        smoothed = smooth(logits.anomaly_logit[..., None], self.sigma).squeeze(-1)
         return RankingLogits(smoothed, logits.window_logits)
 
 

@@ -1,12 +1,13 @@
 """Features of videos in memory, and seeded batches of them.
 
-Suffixes: B videos, T sampled frames, D width of the embedding.
+Suffixes: B videos, T sampled frames, S segments of a video, N fine windows (49), D width of the embedding.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,22 +22,29 @@ class FeatureVideo:
     """One video as training sees it.
 
     Raises:
-        UsageError: if the arrays are empty, of different shape, or not finite.
+        UsageError: if the arrays are empty, of shapes that do not fit each other, or not finite.
     """
 
     name: str
     label: int  # row in the vocabulary's class names; 0 is `normal`
     x_clip: NDArray[np.float32]  # [T, D]
     x_as: NDArray[np.float32]  # [T, D]
+    segments: NDArray[np.float16] | None = None  # [S, N, D], see `segments.py`; only the ranking method needs them
 
     def __post_init__(self) -> None:
         problem = None
+        arrays: list[NDArray[Any]] = [self.x_clip, self.x_as, *([] if self.segments is None else [self.segments])]
         if self.x_clip.ndim != 2 or 0 in self.x_clip.shape or self.x_clip.shape != self.x_as.shape:
             problem = f"shapes {self.x_clip.shape} and {self.x_as.shape}, expected two equal [T, D]"
-        elif not (np.isfinite(self.x_clip).all() and np.isfinite(self.x_as).all()):
+        elif self.segments is not None and not self._segments_fit(self.segments.shape):
+            problem = f"segments of shape {self.segments.shape}, expected [S, N, {self.x_clip.shape[1]}]"
+        elif not all(np.isfinite(array).all() for array in arrays):
             problem = "values that are not finite"
         if problem:
             raise UsageError(f"features of {self.name} have {problem}", remedy="extract this video again")
+
+    def _segments_fit(self, shape: tuple[int, ...]) -> bool:
+        return len(shape) == 3 and 0 not in shape and shape[2] == self.x_clip.shape[1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,9 +81,7 @@ def make_batch(videos: Sequence[FeatureVideo], max_length: int) -> Batch:
     )
 
 
-def epoch_batches(
-    videos: Sequence[FeatureVideo], batch: int, max_length: int, seed: int, epoch: int
-) -> Iterator[Batch]:
+def epoch_videos(videos: Sequence[FeatureVideo], batch: int, seed: int, epoch: int) -> Iterator[list[FeatureVideo]]:
     """Half normal, half abnormal videos in each batch; the smaller half starts over until the larger one is used up.
 
     The order depends on `seed` and `epoch` only, so a resumed training sees what an uninterrupted one would have.
@@ -92,8 +98,7 @@ def epoch_batches(
     orders = [_endless_order(rng, len(half), longest) for half in halves]
     per_half = batch // 2
     for start in range(0, longest, per_half):
-        chosen = [half[i] for half, order in zip(halves, orders, strict=True) for i in order[start : start + per_half]]
-        yield make_batch(chosen, max_length)
+        yield [half[i] for half, order in zip(halves, orders, strict=True) for i in order[start : start + per_half]]
 
 
 def _endless_order(rng: np.random.Generator, count: int, needed: int) -> NDArray[np.int64]:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
-from stprompt_edge.errors import UsageError
+from stprompt_edge.bundle import MotionTiming
+from stprompt_edge.errors import UsageError, nearest
 from stprompt_edge.model.clip import load_clip
+from stprompt_edge.training.curves import draw_curves, import_figure
 from stprompt_edge.training.extraction import load_origin, load_training_videos
-from stprompt_edge.training.fit import EpochFigures, Fit, Task
+from stprompt_edge.training.features import FeatureOrigin
+from stprompt_edge.training.fit import EpochFigures, Fit
+from stprompt_edge.training.methods import METHODS, Task
 from stprompt_edge.training.recipe import Recipe, load_recipe
 from stprompt_edge.vocabulary import load_vocabulary
 
@@ -24,36 +29,60 @@ class TrainSettings:
     vocabulary: str
     recipe: str
     pretrained: str | None = None  # weights to load CLIP's text encoder from; None for those the features name
-    epochs: int | None = None
+    method: str | None = None  # stprompt or mil-ranking; None for the recipe's
+    epochs: int | None = None  # None for the recipe's
     seed: int = 0
 
 
-def train(settings: TrainSettings, *, stop: threading.Event, on_epoch: Callable[[EpochFigures, Recipe], None]) -> Path:
-    """Train STPrompt on a folder of features.
+def train(
+    settings: TrainSettings, *, stop: threading.Event, on_epoch: Callable[[Sequence[EpochFigures], Recipe], None]
+) -> Path:
+    """Train on a folder of features, and draw the curves at the end or when `stop` is set.
 
     Returns:
         The best checkpoint.
 
     Raises:
-        UsageError: features, vocabulary or recipe do not fit each other.
-        CheckFailed: `out` holds another training.
+        UsageError: features, vocabulary, method or recipe do not fit each other.
+        CheckFailed: `out` holds another training, or a loss is not finite.
+        EnvironmentFailure: disk full, or a package is missing.
     """
-    vocabulary, recipe = load_vocabulary(settings.vocabulary), load_recipe(settings.recipe)
-    if settings.epochs is not None:
-        recipe = recipe.model_copy(update={"epochs": settings.epochs})
-    videos, spacing = load_training_videos(settings.features, vocabulary)
+    import_figure()  # to find it missing before hours of training
+    vocabulary, recipe = load_vocabulary(settings.vocabulary), _recipe(settings)
     origin = load_origin(settings.features)
-    if (origin.stride, origin.windows) != (recipe.stride, recipe.windows):
-        raise UsageError(
-            f"the features have stride {origin.stride} and {origin.windows} windows, the recipe {settings.recipe} has "
-            f"{recipe.stride} and {recipe.windows}",
-            remedy=f"extract again with --stride {recipe.stride}, or pass a recipe file with stride = {origin.stride}",
-        )
+    _check_origin(origin, recipe, settings.recipe)
+    ranking = recipe.method == "mil-ranking"
+    videos, spacing = load_training_videos(settings.features, vocabulary, segments=recipe.segments if ranking else None)
     task = Task(
         clip=load_clip(origin.clip, settings.pretrained or origin.pretrained, origin.seed),
         vocabulary=vocabulary,
         recipe=recipe,
         seed=settings.seed,
         seconds_between_samples=spacing or None,
+        motion_timing=cast(MotionTiming, origin.motion_timing),
     )
-    return Fit(task, videos).run(settings.out, stop=stop, on_epoch=lambda figures: on_epoch(figures, recipe))
+    fit = Fit(task, videos)
+    best = fit.run(settings.out, stop=stop, on_epoch=lambda figures: on_epoch(figures, recipe))
+    draw_curves(settings.out, fit.figures)
+    return best
+
+
+def _recipe(settings: TrainSettings) -> Recipe:
+    """The recipe with what the user wants instead."""
+    recipe, instead = load_recipe(settings.recipe), {"method": settings.method, "epochs": settings.epochs}
+    if settings.method is not None and settings.method not in METHODS:
+        raise UsageError(f"unknown method '{settings.method}'", remedy=nearest(settings.method, METHODS))
+    return recipe.model_copy(update={name: value for name, value in instead.items() if value is not None})
+
+
+def _check_origin(origin: FeatureOrigin, recipe: Recipe, name: str) -> None:
+    if origin.stride != recipe.stride:
+        raise UsageError(
+            f"the features have stride {origin.stride}, the recipe {name} has {recipe.stride}",
+            remedy=f"extract again with --stride {recipe.stride}, or pass a recipe file with stride = {origin.stride}",
+        )
+    if recipe.method == "stprompt" and origin.windows != recipe.windows:
+        raise UsageError(
+            f"the features are of {origin.windows} windows, the recipe {name} has {recipe.windows}",
+            remedy=f"extract again with another bundle, or pass a recipe file with windows = {origin.windows}",
+        )

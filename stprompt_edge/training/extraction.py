@@ -18,7 +18,7 @@ from stprompt_edge.training.disk_space import DiskNeed, disk_need
 from stprompt_edge.training.extraction_backend import Engine
 from stprompt_edge.training.extraction_pool import Job, Outcome, extract_jobs
 from stprompt_edge.training.extraction_settings import ExtractionSettings
-from stprompt_edge.training.features import FeatureOrigin, load_features, read_origin
+from stprompt_edge.training.features import FeatureOrigin, load_features, load_segments, read_origin
 from stprompt_edge.vocabulary import Vocabulary
 
 if TYPE_CHECKING:  # imports torch, which extraction with ONNX Runtime does not need
@@ -111,28 +111,36 @@ def feature_path(out: Path, video: LabelledVideo) -> Path:
 
 
 def load_training_videos(
-    folder: Path, vocabulary: Vocabulary, split: str = "train"
+    folder: Path, vocabulary: Vocabulary, split: str = "train", *, segments: int | None = None
 ) -> tuple[list[FeatureVideo], float]:
     """The feature videos of a split, their labels as rows of the vocabulary, and the seconds between samples.
+
+    Args:
+        folder: that `extract` wrote.
+        vocabulary: of the labels.
+        split: train or test.
+        segments: load the windows too, averaged over so many segments of each video that has them.
 
     Raises:
         UsageError: no index, a label outside the vocabulary, or features of different origin.
     """
     from stprompt_edge.training.batches import FeatureVideo
 
+    entries = [entry for entry in _read_index(folder) if entry["split"] == split]
+    labels = [vocabulary.row_of_label(entry["label"]) for entry in entries]  # a wrong one is known before all is read
     videos, origins, spacings = [], set(), []
-    for entry in _read_index(folder):
-        if entry["split"] != split:
-            continue
-        features = load_features(folder / entry["file"], windows=False)
+    for entry, label in zip(entries, labels, strict=True):
+        path = folder / entry["file"]
+        features = load_features(path, windows=False)
         origins.add(features.origin)
         spacings.append(features.seconds_between_samples)
         videos.append(
             FeatureVideo(
                 name=entry["name"],
-                label=vocabulary.row_of_label(entry["label"]),
+                label=label,
                 x_clip=features.x_clip,
                 x_as=features.x_as,
+                segments=load_segments(path, segments) if segments else None,
             )
         )
     if len(origins) != 1:

@@ -29,6 +29,7 @@ from stprompt_edge.runtime.backends.base import Backend
 from stprompt_edge.runtime.motion import SecondDifference, Selection, aggregate, pixel_motion, select_windows
 from stprompt_edge.runtime.sampler import Sampler
 from stprompt_edge.runtime.sources import open_source
+from stprompt_edge.training.segments import segment_means
 
 _METADATA_KEY = "stprompt-edge"
 
@@ -213,6 +214,21 @@ def load_features(path: Path, *, windows: bool = True) -> VideoFeatures:
             motion=tensors["motion"],
             windows=None if kept is None else kept.astype(np.float32),
         )
+
+
+def load_segments(path: Path, segments: int) -> NDArray[np.float16] | None:
+    """The windows of a feature file averaged over so many segments of the video, [S, N, D]; None if it has no windows.
+
+    A long video's windows are gigabytes: a segment is read at a time.
+
+    Raises:
+        UsageError: as `load_features`.
+    """
+    with _opened(path) as (file, _):
+        if "windows" not in file.keys():  # noqa: SIM118  not a dict
+            return None
+        windows_TND = file.get_slice("windows")
+        return segment_means(windows_TND, windows_TND.get_shape()[0], segments)
 
 
 def read_origin(path: Path) -> tuple[FeatureOrigin, bool]:

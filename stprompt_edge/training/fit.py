@@ -1,10 +1,13 @@
-"""Training STPrompt on features in memory: seeded, resumable, the same weights whether interrupted or not."""
+"""Training on features in memory: seeded, resumable, the same weights whether interrupted or not."""
 
 from __future__ import annotations
 
 import json
+import math
 import threading
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,49 +18,28 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from stprompt_edge.bundle import ClipSection, MethodSection
+from stprompt_edge.bundle import ClipSection
 from stprompt_edge.errors import CheckFailed, UsageError
-from stprompt_edge.files import write_bytes_atomic
+from stprompt_edge.files import disk_errors, write_bytes_atomic
 from stprompt_edge.model.checkpoint import Checkpoint, save_checkpoint
-from stprompt_edge.model.clip import Clip
-from stprompt_edge.model.stprompt import STPrompt
-from stprompt_edge.training.batches import Batch, FeatureVideo, epoch_batches, make_batch
-from stprompt_edge.training.losses import alignment_loss, classification_loss, contrastive_loss, total_loss
-from stprompt_edge.training.recipe import Recipe
-from stprompt_edge.vocabulary import Vocabulary
+from stprompt_edge.training.batches import FeatureVideo, epoch_videos
+from stprompt_edge.training.curves import write_table
+from stprompt_edge.training.methods import METHODS, TOTAL, Judgement, Task
+from stprompt_edge.training.metrics import auc
 
-VALIDATION_SHARE = 0.1  # of each class's training videos
+VALIDATION_SHARE = 0.1  # of the normal and of the abnormal training videos
 BEST_NAME, LAST_NAME, STATE_NAME = "best.safetensors", "last.safetensors", "state.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Losses:
-    """Means over the videos of an epoch."""
-
-    classification: float
-    alignment: float
-    contrastive: float
-    total: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class EpochFigures:
-    """One row of the training table."""
+    """One row of the training table; losses by name, `total` last."""
 
-    epoch: int
-    train: Losses
-    validation: Losses | None  # None when there are too few videos to hold any out
-
-
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """Everything that decides the trained weights, besides the features."""
-
-    clip: Clip
-    vocabulary: Vocabulary
-    recipe: Recipe
-    seed: int = 0
-    seconds_between_samples: float | None = None
+    epoch: int  # from 0
+    train: Mapping[str, float]  # means over the batches
+    validation: Mapping[str, float] | None  # None when there are too few videos to hold any out
+    validation_auc: float | None  # of the scores of whole videos
+    best: bool  # the best epoch so far
 
 
 class Fit:
@@ -68,127 +50,122 @@ class Fit:
         videos: training videos of both kinds.
 
     Raises:
-        UsageError: if normal or abnormal videos are missing, or widths do not fit the encoder.
+        UsageError: if normal or abnormal videos are missing, widths do not fit the encoder, or the method needs
+            windows that the features lack.
     """
 
     def __init__(self, task: Task, videos: Sequence[FeatureVideo]) -> None:
         _check(task, videos)
         self.task = task
         self.train, self.validation = split_validation(videos, task.seed)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(task.seed)
-            self.model = STPrompt(task.clip, task.vocabulary.class_names, task.recipe.sigma)
+        with seeded(task.seed):
+            self.method = METHODS[task.recipe.method](task, videos)
+        self.model = self.method.model
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=task.recipe.learning_rate)
         self.figures: list[EpochFigures] = []
-        self._best = float("inf")
 
     def run(
         self,
         out: Path,
         *,
         stop: threading.Event | None = None,
-        on_epoch: Callable[[EpochFigures], None] = lambda figures: None,
+        on_epoch: Callable[[Sequence[EpochFigures]], None] = lambda figures: None,
     ) -> Path:
         """Train to the recipe's last epoch, resuming what `out` holds.
 
         Args:
-            out: folder of best.safetensors, last.safetensors and state.safetensors.
+            out: folder of best.safetensors, last.safetensors, state.safetensors and curves.csv.
             stop: set it to end after the current batch; the last finished epoch is kept and a later run resumes there.
-            on_epoch: told the figures of each epoch.
+            on_epoch: told the figures of all epochs so far, each time that one has ended.
 
         Returns:
             The best checkpoint.
 
         Raises:
-            CheckFailed: if `out` holds the state of another training.
-            EnvironmentFailure: disk full.
+            CheckFailed: if `out` holds the state of another training, or a loss is not finite.
+            UsageError: if `out` cannot be written.
+            EnvironmentFailure: disk full, or scikit-learn is missing.
         """
-        out.mkdir(parents=True, exist_ok=True)
+        with disk_errors(out):
+            out.mkdir(parents=True, exist_ok=True)
         self.resume(out)
         while len(self.figures) < self.task.recipe.epochs:
             figures = self.epoch(len(self.figures), stop)
             if figures is None:
                 break
             self.figures.append(figures)
-            self.save(out, figures)
-            on_epoch(figures)
+            self.save(out)
+            on_epoch(self.figures)
         return out / BEST_NAME
 
     def epoch(self, epoch: int, stop: threading.Event | None = None) -> EpochFigures | None:
         """One pass over the training videos; None if `stop` was set before its end."""
-        recipe = self.task.recipe
-        losses = []
+        recipe, seed = self.task.recipe, self.task.seed
+        rows = []
         self.model.train()
-        for batch in epoch_batches(self.train, recipe.batch, recipe.max_length, self.task.seed, epoch):
-            if stop is not None and stop.is_set():
-                return None
-            parts = self._losses(batch)
-            self.optimizer.zero_grad()
-            parts[-1].backward()
-            self.optimizer.step()
-            losses.append([float(part.detach()) for part in parts])
-        return EpochFigures(epoch=epoch, train=_mean_losses(losses), validation=self.validate())
+        with seeded(seed, epoch):  # what dropout draws does not depend on the epochs before
+            for videos in epoch_videos(self.train, recipe.batch, seed, epoch):
+                if stop is not None and stop.is_set():
+                    return None
+                losses = self.method.judge(videos).losses
+                self.optimizer.zero_grad()
+                losses[TOTAL].backward()
+                self.optimizer.step()
+                rows.append(_numbers(losses))
+        return self._judged(epoch, {name: float(np.mean([row[name] for row in rows])) for name in rows[0]})
+
+    def _judged(self, epoch: int, train: dict[str, float]) -> EpochFigures:
+        """The figures of an epoch that has just ended."""
+        _check_finite(epoch, train)
+        held_out = self.validate()
+        validation, validation_auc = None, None
+        if held_out is not None:
+            validation = _numbers(held_out.losses)
+            _check_finite(epoch, validation)
+            validation_auc = auc([video.label > 0 for video in self.validation], held_out.scores_B)
+        judged = (validation or train)[TOTAL]
+        return EpochFigures(
+            epoch=epoch,
+            train=train,
+            validation=validation,
+            validation_auc=validation_auc,
+            best=all(judged < (row.validation or row.train)[TOTAL] for row in self.figures),
+        )
 
     @torch.inference_mode()
-    def validate(self) -> Losses | None:
-        """The losses on the videos held out."""
+    def validate(self) -> Judgement | None:
+        """The losses and scores of the videos held out."""
         if not self.validation:
             return None
         self.model.eval()
-        return _mean_losses(
-            [[float(p) for p in self._losses(make_batch(self.validation, self.task.recipe.max_length))]]
-        )
-
-    def _losses(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Eq. 6-10 on one batch: classification, alignment, contrastive, total."""
-        recipe = self.task.recipe
-        label_prompts = self.model.prompts()
-        logits = self.model.with_prompts(batch.x_clip, batch.x_as, label_prompts, batch.lengths)
-        classification = classification_loss(logits.anomaly_logit, batch.lengths, (batch.labels > 0).float())
-        alignment = alignment_loss(logits.similarity, batch.lengths, batch.labels, recipe.tau)
-        contrastive = contrastive_loss(label_prompts)
-        return (
-            classification,
-            alignment,
-            contrastive,
-            total_loss(classification, alignment, contrastive, recipe.alpha, recipe.beta),
-        )
+        return self.method.judge(self.validation)
 
     def checkpoint(self) -> Checkpoint:
         """The weights as they are now, described."""
-        task, recipe = self.task, self.task.recipe
+        task = self.task
         return Checkpoint(
             clip=ClipSection(
-                model=task.clip.name, pretrained=task.clip.pretrained, seed=task.clip.seed,
-                embedding_width=task.clip.model.visual.proj.shape[1],
+                model=task.clip.name, pretrained=task.clip.pretrained, seed=task.clip.seed, embedding_width=task.width,
             ),
-            method=MethodSection(
-                name="stprompt", windows=recipe.windows, sigma=recipe.sigma, tau=recipe.tau, stride=recipe.stride,
-                seconds_between_samples=task.seconds_between_samples,
-            ),
+            method=self.method.section(),
             vocabulary=task.vocabulary,
             training={
                 "videos": len(self.train), "epochs": len(self.figures), "seed": task.seed,
-                "loss": round(self.figures[-1].train.total, 4) if self.figures else None,
+                "loss": round(self.figures[-1].train[TOTAL], 4) if self.figures else None,
             },
             weights={name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()},
         )  # fmt: skip
 
-    def save(self, out: Path, figures: EpochFigures) -> None:
-        """Last and, if it is, best checkpoint, then the state that resuming needs; each whole or not at all."""
-        judged = figures.validation or figures.train
+    def save(self, out: Path) -> None:
+        """Last and, if it is, best checkpoint, the table, then the state to resume from; each whole or not at all."""
         save_checkpoint(out / LAST_NAME, self.checkpoint())
-        if judged.total < self._best:
-            self._best = judged.total
+        if self.figures[-1].best:
             save_checkpoint(out / BEST_NAME, self.checkpoint())
+        write_table(out, self.figures)
         state = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         for index, slots in self.optimizer.state_dict()["state"].items():
             state |= {f"optimizer.{index}.{name}": torch.as_tensor(tensor) for name, tensor in slots.items()}
-        description = {
-            "task": self._fingerprint(),
-            "figures": [asdict(row) for row in self.figures],
-            "best": self._best,
-        }
+        description = {"task": self._fingerprint(), "figures": [asdict(row) for row in self.figures]}
         content = {name: tensor.contiguous() for name, tensor in state.items()}
         write_bytes_atomic(out / STATE_NAME, save(content, metadata={"state": json.dumps(description)}))
 
@@ -208,8 +185,7 @@ class Fit:
                 f"{out} holds the state of another training (recipe, seed, encoder, classes or videos differ)",
                 remedy="choose another --out, or remove that folder",
             )
-        self.figures = [_row(row) for row in description["figures"]]
-        self._best = description["best"]
+        self.figures = [EpochFigures(**row) for row in description["figures"]]
         self._load(tensors)
 
     def _load(self, tensors: dict[str, Tensor]) -> None:
@@ -235,24 +211,46 @@ class Fit:
 
 
 def split_validation(videos: Sequence[FeatureVideo], seed: int) -> tuple[list[FeatureVideo], list[FeatureVideo]]:
-    """Hold out a tenth of each class, rounded down, chosen by seed: training and validation videos."""
+    """Hold out a tenth of the normal and of the abnormal videos, rounded down, chosen by seed.
+
+    The only video of a class stays in training. None are held out unless there are some of both kinds: one kind alone
+    cannot tell a good model from one that says the same of everything.
+
+    Returns:
+        Training and validation videos.
+    """
     rng = np.random.default_rng(seed)
-    train, validation = [], []
-    for label in sorted({video.label for video in videos}):
-        of_class = [video for video in videos if video.label == label]
-        order = [of_class[i] for i in rng.permutation(len(of_class))]
-        held_out = int(len(order) * VALIDATION_SHARE)
-        validation += order[:held_out]
-        train += order[held_out:]
-    return train, validation
+    train: list[FeatureVideo] = []
+    validation: list[list[FeatureVideo]] = []
+    for abnormal in (False, True):
+        of_kind = [video for video in videos if (video.label > 0) == abnormal]
+        left = Counter(video.label for video in of_kind)
+        held_out: list[FeatureVideo] = []
+        for video in (of_kind[i] for i in rng.permutation(len(of_kind))):
+            if len(held_out) < int(len(of_kind) * VALIDATION_SHARE) and left[video.label] > 1:
+                left[video.label] -= 1
+                held_out.append(video)
+            else:
+                train.append(video)
+        validation.append(held_out)
+    if not all(validation):
+        return list(videos), []
+    return train, [video for held_out in validation for video in held_out]
+
+
+@contextmanager
+def seeded(*seed: int) -> Iterator[None]:
+    """Torch's random numbers inside come from these seeds alone, and those outside do not notice."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+        yield
 
 
 def _check(task: Task, videos: Sequence[FeatureVideo]) -> None:
-    width = task.clip.model.visual.proj.shape[1]
     for video in videos:
-        if video.x_clip.shape[1] != width:
+        if video.x_clip.shape[1] != task.width:
             raise UsageError(
-                f"features of {video.name} have width {video.x_clip.shape[1]}, {task.clip.name} gives {width}",
+                f"features of {video.name} have width {video.x_clip.shape[1]}, {task.clip.name} gives {task.width}",
                 remedy="extract the features with this encoder, or pass the one that made them",
             )
     for name, abnormal in (("normal", False), ("abnormal", True)):
@@ -260,11 +258,13 @@ def _check(task: Task, videos: Sequence[FeatureVideo]) -> None:
             raise UsageError(f"no {name} video to train on", remedy="training needs both; check labels and split")
 
 
-def _mean_losses(rows: list[list[float]]) -> Losses:
-    classification, alignment, contrastive, total = (float(np.mean(column)) for column in zip(*rows, strict=True))
-    return Losses(classification=classification, alignment=alignment, contrastive=contrastive, total=total)
+def _check_finite(epoch: int, losses: Mapping[str, float]) -> None:
+    if not math.isfinite(losses[TOTAL]):
+        raise CheckFailed(
+            f"the loss of epoch {epoch + 1} is {losses[TOTAL]}",
+            remedy="lower learning_rate in a recipe of your own; what earlier epochs wrote is kept",
+        )
 
 
-def _row(row: dict[str, Any]) -> EpochFigures:
-    validation = Losses(**row["validation"]) if row["validation"] else None
-    return EpochFigures(epoch=row["epoch"], train=Losses(**row["train"]), validation=validation)
+def _numbers(losses: Mapping[str, Tensor]) -> dict[str, float]:
+    return {name: float(loss.detach()) for name, loss in losses.items()}

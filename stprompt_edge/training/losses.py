@@ -1,6 +1,6 @@
-"""STPrompt's training losses (eq. 6-10) from video-level labels.
+"""Training losses from video-level labels: STPrompt's (eq. 6-10), and those of the ranking method.
 
-Suffixes: B videos, T sampled frames (padded), P classes with `normal` first, D width of the embedding.
+Suffixes: B videos, T sampled frames (padded), S segments, P classes with `normal` first, D width of the embedding.
 """
 
 from __future__ import annotations
@@ -37,7 +37,10 @@ def classification_loss(anomaly_logit_BT: Tensor, lengths_B: Tensor, abnormal_B:
         lengths_B: [B].
         abnormal_B: [B] float, 1 for an abnormal video.
     """
-    return F.binary_cross_entropy(topk_mean(anomaly_logit_BT.sigmoid(), lengths_B), abnormal_B)
+    probability_B = topk_mean(anomaly_logit_BT.sigmoid(), lengths_B)
+    if probability_B.isnan().any():
+        return probability_B.sum()  # a training that has gone wrong is told so by its caller; torch's loss would raise
+    return F.binary_cross_entropy(probability_B, abnormal_B)
 
 
 def alignment_loss(similarity_BTP: Tensor, lengths_B: Tensor, labels_B: Tensor, tau: float) -> Tensor:
@@ -62,3 +65,26 @@ def contrastive_loss(label_prompts_PD: Tensor) -> Tensor:
 def total_loss(classification: Tensor, alignment: Tensor, contrastive: Tensor, alpha: float, beta: float) -> Tensor:
     """Eq. 10: classification + alpha * alignment + beta * contrastive."""
     return classification + alpha * alignment + beta * contrastive
+
+
+def ranking_loss(bag_scores_B: Tensor, abnormal_B: Tensor) -> Tensor:
+    """Sultani et al., hinge ranking: max(0, 1 - abnormal + normal), mean over all pairs of the batch.
+
+    The paper pairs videos as they come; all pairs have the same expectation and less noise.
+
+    Args:
+        bag_scores_B: [B] score of each video, 0..1.
+        abnormal_B: [B] bool; both kinds must be there.
+    """
+    margins = 1 - bag_scores_B[abnormal_B][:, None] + bag_scores_B[~abnormal_B][None]  # [abnormal, normal]
+    return margins.clamp(min=0).mean()
+
+
+def smoothness_loss(scores_BS: Tensor) -> Tensor:
+    """Sultani et al., temporal smoothness: squared steps from segment to segment, summed; mean over videos [B, S]."""
+    return (scores_BS[:, 1:] - scores_BS[:, :-1]).square().sum(dim=1).mean()
+
+
+def sparsity_loss(scores_BS: Tensor) -> Tensor:
+    """Sultani et al., sparsity: scores of the segments, summed; mean over videos [B, S]."""
+    return scores_BS.sum(dim=1).mean()

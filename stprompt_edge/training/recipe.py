@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import resources
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -17,6 +17,7 @@ else:  # Python 3.10, as on JetPack 6
     import tomli as tomllib
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -25,12 +26,16 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    method: Literal["stprompt", "mil-ranking"] = "stprompt"
     stride: Count = 16  # camera frames per sampled frame
     windows: Count = 12  # K of SA²
     sigma: Positive = 1.0  # of the adapter's kernel, in sampled frames
     tau: Positive = 0.07
     alpha: Positive = 0.9  # weight of the alignment loss
-    beta: Annotated[float, Field(ge=0)] = 2.0  # weight of the contrastive loss
+    beta: NotNegative = 2.0  # weight of the contrastive loss
+    segments: Count = 32  # of a video, mil-ranking; Sultani et al.
+    smoothness: NotNegative = 8e-5  # weight of that loss, mil-ranking; Sultani et al.
+    sparsity: NotNegative = 8e-5  # as smoothness
     learning_rate: Positive = 1e-4  # AdamW
     batch: Annotated[int, Field(ge=2, multiple_of=2)] = 64  # half normal, half abnormal
     max_length: Count = 256  # sampled frames of a video; longer ones are sampled uniformly

@@ -9,6 +9,9 @@ from stprompt_edge.training.losses import (  # noqa: E402
     alignment_loss,
     classification_loss,
     contrastive_loss,
+    ranking_loss,
+    smoothness_loss,
+    sparsity_loss,
     topk_mean,
     total_loss,
 )
@@ -64,3 +67,56 @@ def test_contrastive_loss_by_hand(prompts: list[list[float]], expected: float) -
 
 def test_total_loss_by_hand() -> None:
     assert total_loss(torch.tensor(1.0), torch.tensor(2.0), torch.tensor(3.0), 0.9, 2.0).item() == pytest.approx(8.8)
+
+
+@pytest.mark.parametrize(
+    ("scores", "abnormal", "expected"),
+    [
+        ([1.0, 0.0], [True, False], 0.0),  # a margin of one
+        ([0.0, 1.0], [True, False], 2.0),
+        ([0.5, 0.5], [False, True], 1.0),
+        ([0.75, 0.25, 0.5], [True, False, False], (0.5 + 0.75) / 2),
+        ([0.75, 0.5, 0.25, 0.0], [True, True, False, False], (0.5 + 0.25 + 0.75 + 0.5) / 4),
+    ],
+)
+def test_ranking_loss_by_hand(scores: list[float], abnormal: list[bool], expected: float) -> None:
+    assert ranking_loss(torch.tensor(scores), torch.tensor(abnormal)).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("scores", "smoothness", "sparsity"),
+    [
+        ([[0.5]], 0.0, 0.5),  # one segment
+        ([[0.5, 0.5, 0.5]], 0.0, 1.5),
+        ([[0.0, 1.0, 0.0]], 2.0, 1.0),
+        ([[0.0, 0.5], [1.0, 0.0]], (0.25 + 1.0) / 2, (0.5 + 1.0) / 2),
+    ],
+)
+def test_smoothness_and_sparsity_by_hand(scores: list[list[float]], smoothness: float, sparsity: float) -> None:
+    assert smoothness_loss(torch.tensor(scores)).item() == pytest.approx(smoothness)
+    assert sparsity_loss(torch.tensor(scores)).item() == pytest.approx(sparsity)
+
+
+def test_ranking_losses_equal_literal_loops() -> None:
+    rng = np.random.default_rng(0)
+    scores, abnormal = rng.random((7, 9)), np.array([True, False, True, True, False, False, True])
+    bags = scores.max(axis=1)
+    pairs = [max(0, 1 - a + n) for a in bags[abnormal] for n in bags[~abnormal]]
+    steps = [sum((row[i] - row[i + 1]) ** 2 for i in range(8)) for row in scores]
+    got = ranking_loss(torch.from_numpy(bags), torch.from_numpy(abnormal))
+    assert got.item() == pytest.approx(sum(pairs) / len(pairs))
+    assert smoothness_loss(torch.from_numpy(scores)).item() == pytest.approx(sum(steps) / 7)
+    assert sparsity_loss(torch.from_numpy(scores)).item() == pytest.approx(sum(map(sum, scores)) / 7)
+
+
+def test_gradients_of_the_ranking_losses() -> None:
+    scores = torch.rand(4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    abnormal = torch.tensor([True, False, True, False])
+    assert torch.autograd.gradcheck(lambda x: ranking_loss(x.max(dim=1).values, abnormal), scores)
+    assert torch.autograd.gradcheck(smoothness_loss, scores)
+    assert torch.autograd.gradcheck(sparsity_loss, scores)
+    ranking_loss(scores.max(dim=1).values, abnormal).backward()
+    assert scores.grad is not None
+    assert (scores.grad[abnormal] <= 0).all()  # abnormal scores are pushed up, normal ones down
+    assert (scores.grad[~abnormal] >= 0).all()
+    assert ((scores.grad != 0).sum(dim=1) == 1).all()  # only the top instance of each bag

@@ -1,0 +1,187 @@
+"""`train` from a folder of features to checkpoints, figures and curves, through the command line."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("matplotlib")
+
+from rich.console import Console
+from typer.testing import CliRunner
+
+from stprompt_edge import cli
+from stprompt_edge.errors import CheckFailed, UsageError
+from stprompt_edge.model.checkpoint import load_checkpoint
+from stprompt_edge.training.features import FeatureOrigin, VideoFeatures, save_features
+from stprompt_edge.training.fit import BEST_NAME, LAST_NAME, Fit
+
+WIDTH = 128
+NAMES = {"best.safetensors", "last.safetensors", "state.safetensors", "curves.csv", "curves.png"}
+
+
+def write_features(
+    folder: Path, labels: Sequence[str], *, windows: bool = True, stride: int = 8, count: int = 12
+) -> Path:
+    """Features of noise, as `extract` leaves them."""
+    rng = np.random.default_rng(0)
+    origin = FeatureOrigin(
+        clip="stprompt-demo-16", pretrained="none", seed=0, stride=stride, windows=count, motion_timing="centered"
+    )
+    entries = []
+    for n, label in enumerate(labels):
+        x = rng.normal(size=(5 + n % 3, WIDTH)).astype(np.float32)
+        kept = rng.normal(size=(len(x), 49, WIDTH)).astype(np.float16) if windows else None
+        features = VideoFeatures(
+            origin=origin, seconds_between_samples=0.32, x_clip=x, x_as=x, motion=np.zeros((len(x), 49), np.float32),
+            windows=kept,
+        )  # fmt: skip
+        save_features(folder / f"v{n}.safetensors", features)
+        entries.append({"name": f"v{n}.mp4", "label": label, "split": "train", "file": f"v{n}.safetensors"})
+    (folder / "index.json").write_text(json.dumps({"videos": entries}))
+    return folder
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.toml"
+    path.write_text("stride = 8\nbatch = 8\nsegments = 4\nepochs = 2\n")
+    return path
+
+
+@pytest.fixture
+def features(tmp_path: Path) -> Path:
+    (tmp_path / "features").mkdir()
+    return write_features(tmp_path / "features", ["normal", "Fighting"] * 10)
+
+
+def train(features: Path, out: Path, recipe: Path, *options: str) -> tuple[int, str]:
+    """Exit code and what was printed; our errors are raised."""
+    arguments = ["train", str(features), "--out", str(out), "--recipe", str(recipe), *options]
+    with pytest.MonkeyPatch.context() as patch:
+        screen = Console(record=True, width=200, force_terminal=False, file=open("/dev/null", "w"))  # noqa: SIM115
+        patch.setattr(cli, "console", screen)
+        result = CliRunner().invoke(cli.app, arguments, standalone_mode=False)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.return_value or result.exit_code, screen.export_text()
+
+
+@pytest.mark.parametrize("method", ["stprompt", "mil-ranking"])
+def test_train_writes_checkpoints_figures_and_curves(method: str, features: Path, recipe: Path, tmp_path: Path) -> None:
+    code, printed = train(features, tmp_path / "out", recipe, "--method", method)
+    assert code == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == NAMES
+    lines = printed.splitlines()
+    assert lines[0].startswith("epoch   1 of 2   loss ")
+    assert "validation " in lines[1]
+    assert "AUC " in lines[1]
+    assert lines[-1] == f"wrote {tmp_path / 'out' / BEST_NAME}"
+    checkpoint = load_checkpoint(tmp_path / "out" / LAST_NAME)
+    assert checkpoint.method.name == method
+    assert checkpoint.method.stride == 8
+    assert checkpoint.method.seconds_between_samples == pytest.approx(0.32)
+    windows, timing = {"stprompt": (12, "centered"), "mil-ranking": (49, "causal")}[method]
+    assert (checkpoint.method.windows, checkpoint.method.motion_timing) == (windows, timing)
+
+
+@pytest.mark.parametrize("method", ["stprompt", "mil-ranking"])
+def test_ctrl_c_and_the_same_command_again_end_in_the_same_weights(
+    method: str, features: Path, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(features, tmp_path / "whole", recipe, "--method", method)
+    save = Fit.save
+    with monkeypatch.context() as patch:
+
+        def save_and_interrupt(fit: Fit, out: Path) -> None:
+            save(fit, out)
+            signal.raise_signal(signal.SIGINT)
+
+        patch.setattr(Fit, "save", save_and_interrupt)
+        code, printed = train(features, tmp_path / "parts", recipe, "--method", method)
+    assert code == 130
+    assert "interrupted: the same command goes on" in printed
+    assert {path.name for path in (tmp_path / "parts").iterdir()} == NAMES
+    code, printed = train(features, tmp_path / "parts", recipe, "--method", method)
+    assert code == 0
+    assert printed.startswith("epoch   2 of 2")
+    for name in NAMES:
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes(), name
+
+
+def test_ctrl_c_in_the_first_epoch_leaves_nothing(
+    features: Path, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    epoch = Fit.epoch
+
+    def interrupted(fit: Fit, *arguments: object) -> object:
+        signal.raise_signal(signal.SIGINT)
+        return epoch(fit, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Fit, "epoch", interrupted)
+    assert train(features, tmp_path / "out", recipe)[0] == 130
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_another_method_in_the_same_folder(features: Path, recipe: Path, tmp_path: Path) -> None:
+    train(features, tmp_path / "out", recipe, "--epochs", "1")
+    with pytest.raises(CheckFailed, match="holds the state of another training"):
+        train(features, tmp_path / "out", recipe, "--method", "mil-ranking")
+
+
+@pytest.mark.parametrize(
+    ("labels", "options", "message"),
+    [
+        (
+            ["normal", "Fighting"],
+            ["--method", "mil-rankin"],
+            r"unknown method 'mil-rankin'\n.*did you mean 'mil-ranking'",
+        ),
+        (
+            ["normal", "Fighting"],
+            ["--recipe", "ucf-crime"],
+            r"have stride 8, the recipe ucf-crime has 16\n.*--stride 16",
+        ),
+        (["normal", "Fighting", "Jumping"], [], r"vocabulary 'ucf-crime' has no class 'Jumping'"),
+        (["normal", "normal"], [], "no abnormal video to train on"),
+        (["Fighting", "Arson"], [], "no normal video to train on"),
+        (["normal", "Fighting"], ["--method", "mil-ranking"], r"v0\.mp4 have no windows.*\n.*extract --keep windows"),
+    ],
+)
+def test_what_does_not_fit(tmp_path: Path, recipe: Path, labels: list[str], options: list[str], message: str) -> None:
+    write_features(tmp_path, labels, windows=False)
+    with pytest.raises(UsageError, match=message):
+        train(tmp_path, tmp_path / "out", recipe, *options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_features_of_other_windows_matter_to_stprompt_only(tmp_path: Path, recipe: Path) -> None:
+    write_features(tmp_path, ["normal", "Fighting"], count=5)
+    with pytest.raises(UsageError, match=r"are of 5 windows, the recipe .* has 12\n.*windows = 5"):
+        train(tmp_path, tmp_path / "out", recipe)
+    assert train(tmp_path, tmp_path / "out", recipe, "--method", "mil-ranking")[0] == 0
+
+
+def test_values_that_are_not_finite(tmp_path: Path, recipe: Path) -> None:
+    write_features(tmp_path, ["normal", "Fighting"])
+    x = np.full((3, WIDTH), np.nan, np.float32)
+    origin = FeatureOrigin(
+        clip="stprompt-demo-16", pretrained="none", seed=0, stride=8, windows=12, motion_timing="centered"
+    )
+    broken = VideoFeatures(
+        origin=origin,
+        seconds_between_samples=0.32,
+        x_clip=x,
+        x_as=x,
+        motion=np.zeros((3, 49), np.float32),
+        windows=None,
+    )
+    save_features(tmp_path / "v1.safetensors", broken)
+    with pytest.raises(UsageError, match=r"features of v1\.mp4 have values that are not finite"):
+        train(tmp_path, tmp_path / "out", recipe)
