@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from stprompt_edge.errors import SourceError
-from stprompt_edge.runtime.sources import _Clock, open_source
+from stprompt_edge.runtime.sources import _Clock, expected_frames, open_source
 from tests import videos
 
 DATA = Path(__file__).parents[2] / "../shared/data"
@@ -452,3 +452,31 @@ def test_real_footage(path, size_wh, frames):
 def test_importing_sources_does_not_import_torch():
     code = "import sys, stprompt_edge.runtime.sources; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "expected"),
+    [
+        ("v.mp4", videos.write_video, 20),
+        ("one.mp4", lambda path: videos.write_video(path, frames=1), 1),
+        ("v.mkv", videos.write_video, 20),  # no count in the container: duration times rate
+        ("v.gif", videos.write_gif, 5),
+        ("cut.mp4", lambda path: videos.write_truncated(path, index_in_front=True), 40),
+        ("cut2.mp4", lambda path: videos.write_truncated(path, index_in_front=False), None),
+        ("text.mp4", videos.write_text_as_video, None),
+        ("empty.mp4", videos.write_empty, None),
+        ("sound.mp4", videos.write_audio_only, None),
+        ("missing.mp4", lambda path: path, None),
+        ("folder", lambda path: path.mkdir(), None),
+    ],
+)
+def test_expected_frames(tmp_path, name, write, expected):
+    write(tmp_path / name)
+    assert expected_frames(tmp_path / name) == expected
+
+
+def test_expected_frames_of_an_image_folder(tmp_path):
+    for index in range(3):
+        cv2.imwrite(str(tmp_path / f"{index}.png"), np.zeros((4, 4, 3), np.uint8))
+    (tmp_path / "notes.txt").write_text("x")
+    assert expected_frames(tmp_path) == 3

@@ -1,10 +1,19 @@
+import errno
+import re
+import shutil
+import threading
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from stprompt_edge import files
 from stprompt_edge.assets import DEMO_BUNDLE
-from stprompt_edge.errors import UsageError
-from stprompt_edge.training.datasets import load_dataset
+from stprompt_edge.errors import EnvironmentFailure, UsageError
+from stprompt_edge.training import extraction
+from stprompt_edge.training.datasets import Dataset, LabelledVideo, load_dataset
+from stprompt_edge.training.disk_space import DiskNeed
 from stprompt_edge.vocabulary import load_vocabulary
 from tests import videos
 
@@ -14,11 +23,13 @@ from stprompt_edge.training.extraction import (
     ExtractionSettings,
     Listener,
     extract_dataset,
+    extract_from_names,
+    feature_path,
     load_origin,
     load_training_videos,
 )
 
-SETTINGS = ExtractionSettings(bundle=DEMO_BUNDLE, stride=2)
+SETTINGS = ExtractionSettings(bundle=DEMO_BUNDLE, stride=2, backend="onnx")
 
 
 @pytest.fixture
@@ -57,14 +68,14 @@ def test_a_half_written_file_and_another_stride_are_extracted_again(folder: Path
     broken = next((folder / "f").rglob("*.safetensors"))
     broken.write_bytes(broken.read_bytes()[:100])
     assert extract_dataset(dataset, folder / "f", SETTINGS).written == 1
-    other = ExtractionSettings(bundle=DEMO_BUNDLE, stride=3)
+    other = replace(SETTINGS, stride=3)
     assert extract_dataset(dataset, folder / "f", other).written == 4
 
 
 def test_processes_give_the_same_features(folder: Path) -> None:
     dataset = load_dataset(folder / "data")
     extract_dataset(dataset, folder / "one", SETTINGS)
-    extract_dataset(dataset, folder / "two", ExtractionSettings(bundle=DEMO_BUNDLE, stride=2, processes=2))
+    extract_dataset(dataset, folder / "two", replace(SETTINGS, processes=2))
     vocabulary = load_vocabulary("ucf-crime")
     one, two = (load_training_videos(folder / name, vocabulary)[0] for name in ("one", "two"))
     assert [video.name for video in one] == [video.name for video in two]
@@ -98,3 +109,135 @@ def test_nothing_readable(tmp_path: Path) -> None:
         videos.write_text_as_video(tmp_path / "train" / label / f"{label}.mp4")
     with pytest.raises(UsageError, match=r"no video of .* can be read"):
         extract_dataset(load_dataset(tmp_path), tmp_path / "f", SETTINGS)
+
+
+# what a folder of footage really holds
+
+
+def labelled(path: Path, name: str, label: str = "normal") -> LabelledVideo:
+    return LabelledVideo(path=path, name=name, label=label, split="train")
+
+
+def write_fifteen(path: Path) -> Path:
+    return videos.write_video(path, frames=15)
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "sampled", "told"),
+    [
+        ("fine.mp4", write_fifteen, 8, None),
+        ("one.mp4", lambda path: videos.write_video(path, frames=1), 1, None),
+        ("cut.mp4", lambda path: videos.write_truncated(path, index_in_front=True), None, "damaged"),
+        ("cut2.mp4", lambda path: videos.write_truncated(path, index_in_front=False), 0, "index is missing"),
+        ("text.mp4", videos.write_text_as_video, 0, "is not a video that FFmpeg knows"),
+        ("empty.mp4", videos.write_empty, 0, r"is empty \(0 bytes\)"),
+        ("missing.mp4", lambda path: path, 0, "no such file"),
+        ("sound.mp4", videos.write_audio_only, 0, "has no video stream, only audio"),
+        ("corrupt.mp4", videos.write_corrupted, None, "damaged"),
+    ],
+)
+def test_odd_videos(
+    tmp_path: Path, name: str, write: Callable[[Path], object], sampled: int | None, told: str | None
+) -> None:
+    write_fifteen(tmp_path / "good.mp4")
+    write(tmp_path / name)
+    pair = (labelled(tmp_path / "good.mp4", "good.mp4"), labelled(tmp_path / name, name))
+    data = Dataset(name="d", root=tmp_path, videos=pair, class_names=("normal",))
+    done = extract_dataset(data, tmp_path / "f", SETTINGS)
+    loaded = {video.name: video for video in load_training_videos(tmp_path / "f", load_vocabulary("ucf-crime"))[0]}
+    assert "good.mp4" in loaded
+    if sampled == 0:
+        ((what, reason),) = done.unreadable
+        assert what == name
+        assert name not in loaded
+        assert told is not None
+        assert re.search(told, reason)
+        return
+    assert not done.unreadable
+    assert sampled is None or len(loaded[name].x_clip) == sampled
+    assert [what for what, _ in done.damaged] == ([name] if told else [])
+
+
+def test_an_image_folder_without_a_sampled_frame(tmp_path: Path) -> None:
+    import cv2
+
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    (frames / "0.png").write_text("damaged")
+    cv2.imwrite(str(frames / "1.png"), videos.picture(1, 64, 48))
+    write_fifteen(tmp_path / "good.mp4")
+    pair = (labelled(tmp_path / "good.mp4", "good.mp4"), labelled(frames, "frames"))
+    done = extract_dataset(
+        Dataset(name="d", root=tmp_path, videos=pair, class_names=("normal",)), tmp_path / "f", SETTINGS
+    )
+    assert done.unreadable == (("frames", f"{frames}: none of its sampled frames can be read"),)
+
+
+@pytest.mark.parametrize("name", ["/data/a.mp4", "../a.mp4", "x/../../a.mp4", "a.mp4", "deep/er/a.mp4"])
+def test_features_lie_in_their_folder(tmp_path: Path, name: str) -> None:
+    path = feature_path(tmp_path / "f", labelled(Path("v"), name))
+    assert path.is_relative_to(tmp_path / "f")
+    assert ".." not in path.parts
+    assert path.name == "a.safetensors"
+
+
+def test_two_videos_with_one_feature_file(tmp_path: Path) -> None:
+    pair = (labelled(tmp_path / "a.mp4", "a.mp4"), labelled(tmp_path / "a.avi", "a.avi"))
+    data = Dataset(name="d", root=tmp_path, videos=pair, class_names=("normal",))
+    with pytest.raises(UsageError, match=r"'a.mp4' and 'a.avi' would have the same feature file .*\n.*rename"):
+        extract_dataset(data, tmp_path / "f", SETTINGS)
+    assert not (tmp_path / "f").exists()
+
+
+def test_listed_videos_that_are_not_there_are_told(tmp_path: Path) -> None:
+    write_fifteen(tmp_path / "a.mp4")
+    (tmp_path / "labels.csv").write_text("video,label,split\na.mp4,normal,train\nb.mp4,fighting,train\n")
+    stop = threading.Event()
+    done = extract_from_names(
+        tmp_path / "labels.csv", tmp_path / "f", SETTINGS, Listener(), dataset_format="auto", stop=stop
+    )
+    assert done.missing == ("b.mp4",)
+
+
+# the disk
+
+
+@pytest.mark.parametrize("keep_windows", [True, False])
+def test_the_estimate_is_what_is_written(folder: Path, monkeypatch: pytest.MonkeyPatch, keep_windows: bool) -> None:
+    needs: list[DiskNeed] = []
+    estimate = extraction.disk_need
+    monkeypatch.setattr(
+        extraction, "disk_need", lambda *args, **options: needs.append(estimate(*args, **options)) or needs[-1]
+    )
+    extract_dataset(load_dataset(folder / "data"), folder / "f", replace(SETTINGS, keep_windows=keep_windows))
+    written = sum(path.stat().st_size for path in (folder / "f").rglob("*") if path.is_file())
+    assert needs[0].file_bytes == pytest.approx(written, rel=0.05)
+
+
+def test_a_disk_that_is_too_small(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(folder)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=20_000))
+    data = load_dataset(folder / "data")
+    with pytest.raises(EnvironmentFailure, match=r"f has 20 kB free, the features of 5 videos need .*\n.*--force"):
+        extract_dataset(data, folder / "f", SETTINGS)
+    assert not list((folder / "f").iterdir())
+    assert extract_dataset(data, folder / "f", replace(SETTINGS, force=True)).written == 4
+
+
+def test_a_disk_that_fills_up_keeps_what_is_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, out = load_dataset(folder / "data"), folder / "f"
+    sync, calls = files._fsync, []
+
+    def full(path: Path, flags: int) -> None:
+        calls.append(path)
+        if path.suffix == ".partial" and sum(call.suffix == ".partial" for call in calls) > 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(path, flags)
+
+    monkeypatch.setattr(files, "_fsync", full)
+    with pytest.raises(EnvironmentFailure, match=r"disk full while writing .*safetensors.*\n.*run again"):
+        extract_dataset(data, out, SETTINGS)
+    assert sorted(path.suffix for path in out.rglob("*") if path.is_file()) == [".safetensors"] * 2
+    monkeypatch.setattr(files, "_fsync", sync)
+    done = extract_dataset(data, out, SETTINGS)
+    assert (done.written, done.skipped) == (2, 2)
