@@ -1,0 +1,95 @@
+"""The real kernel on a real device, against the definitions and, bit for bit, against the host's run of it."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stprompt_edge.geometry import Geometry
+from stprompt_edge.preprocess import Preprocessing, preprocess
+from stprompt_edge.runtime.kernels.compile import build_cubin
+from stprompt_edge.runtime.kernels.job import ImageType
+from stprompt_edge.runtime.kernels.launch import CudaPreprocessor
+from stprompt_edge.runtime.kernels.reference import Nv12Frame, nv12_to_bgr
+from stprompt_edge.runtime.motion import select_windows
+from tests.runtime.kernels.host import HostStream
+from tests.runtime.kernels.pictures import nv12_picture, picture
+
+pytestmark = pytest.mark.gpu
+LEVEL = 1.001 / 255 / 0.26
+
+
+@pytest.fixture(scope="module")
+def device() -> Iterator[Any]:
+    """`pycuda.driver` with a context on the first device."""
+    driver = pytest.importorskip("pycuda.driver", reason="PyCUDA is not installed", exc_type=ImportError)
+    try:
+        driver.init()
+        first = driver.Device(0)
+    except driver.Error as exc:
+        pytest.skip(f"no CUDA device: {exc}")
+    context = first.make_context()
+    yield driver
+    context.pop()
+    context.detach()
+
+
+@pytest.fixture(scope="module")
+def cubin(device: Any, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    capability = device.Context.get_device().compute_capability()
+    return build_cubin(capability, tmp_path_factory.mktemp("cubin") / "preprocess.cubin").path.read_bytes()
+
+
+FRAMES: dict[str, list[Any]] = {
+    "1080p": [picture(1920, 1080, seed) for seed in range(4)],
+    "4K NV12": [nv12_picture(3840, 2160, seed=seed, matrix="bt709") for seed in range(2)],
+    "odd": [picture(641, 359), nv12_picture(227, 225), picture(7, 5), picture(1, 1)],
+}
+
+
+@pytest.mark.parametrize("image_type", ["float16", "float32"])
+@pytest.mark.parametrize("name", FRAMES)
+def test_the_device_computes_what_the_host_does(
+    device: Any, cubin: bytes, library: ctypes.CDLL, name: str, image_type: ImageType
+) -> None:
+    settings: dict[str, Any] = {"windows": 12, "timing": "causal", "image_type": image_type, "geometry": Geometry()}
+    host, stream = HostStream(library, **settings), device.Stream()
+    with CudaPreprocessor(cubin, spec=Preprocessing(), **settings) as preprocessor:
+        for frame in FRAMES[name]:
+            host.push(frame)
+            assert preprocessor.push(frame, stream)
+            motion, selection = preprocessor.motion(stream), preprocessor.selection(stream)
+            np.testing.assert_allclose(motion, host.result["motion"], rtol=1e-6)
+            np.testing.assert_array_equal(selection.indices, select_windows(motion, 12).indices)
+            image = preprocessor.read_image(stream)[0]
+            np.testing.assert_allclose(image, host.image.astype(np.float32), atol=2e-3, rtol=0)  # a step of float16
+            bgr = nv12_to_bgr(frame) if isinstance(frame, Nv12Frame) else frame
+            np.testing.assert_allclose(image, preprocess(bgr, Preprocessing()).image, atol=LEVEL + 2e-3, rtol=0)
+
+
+def test_the_same_frames_give_the_same_bits(device: Any, cubin: bytes) -> None:
+    stream = device.Stream()
+    runs = []
+    for _ in range(3):
+        with CudaPreprocessor(
+            cubin, spec=Preprocessing(), geometry=Geometry(), windows=12, timing="centered", image_type="float16"
+        ) as preprocessor:
+            for frame in FRAMES["1080p"]:
+                preprocessor.push(frame, stream)
+            assert preprocessor.flush(stream)
+            runs.append((preprocessor.motion(stream).tobytes(), preprocessor.read_image(stream).tobytes()))
+    assert len(set(runs)) == 1
+
+
+def test_a_cubin_of_another_device_is_refused(device: Any, tmp_path: Path) -> None:
+    from stprompt_edge.errors import EnvironmentFailure
+
+    other = (8, 7) if device.Context.get_device().compute_capability() != (8, 7) else (9, 0)
+    cubin = build_cubin(other, tmp_path / "other.cubin").path.read_bytes()
+    with pytest.raises(EnvironmentFailure, match=r"loading preprocess\.cubin"):
+        CudaPreprocessor(cubin, spec=Preprocessing(), geometry=Geometry(), windows=12, timing="causal")
