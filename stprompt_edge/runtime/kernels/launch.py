@@ -236,7 +236,7 @@ class CudaPreprocessor:
         self._layout = layout
 
     def _pinned(self, nbytes: int) -> Any:
-        array = self._driver.pagelocked_empty(nbytes, np.uint8)
+        array = self._driver.pagelocked_empty((nbytes,), np.uint8)
         self._owned(array.base)
         return array
 

@@ -278,8 +278,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) preprocess_plain(const Job
 // Area weights are separable and a row's weight is the same for all its pixels, so columns come first: a thread owns a
 // GROUP of four neighbouring source pixels (twelve bytes, three words; threads side by side read words side by side) and
 // adds them up over the rows of one output row, twelve sums in registers. What is left is a tenth of the frame; it goes
-// through shared memory, and there each output value is the weighted sum of its columns. Every byte of the frame is
-// read once (twice where output rows share it), by whole words where rows begin on a word.
+// through shared memory, and there each output value is the weighted sum of its columns. A byte of the frame is read
+// once (again where output rows or tiles share it), by whole words where rows begin on a word.
 
 static __device__ void load_bytes(const byte* from, int count, word* into)
 {

@@ -121,7 +121,7 @@ class FakeDriver:
         start = -raw.ctypes.data % 256
         return self._keep(raw[start : start + size])
 
-    def pagelocked_empty(self, shape: int, dtype: Any) -> Any:
+    def pagelocked_empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         self.fail_if("pagelocked_empty")
         memory = self._keep(np.full(shape, 0xA5, dtype))
         array = memory.array.view(Pinned)
