@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 
 from stprompt_edge.errors import CheckFailed, UsageError
-from stprompt_edge.files import disk_errors, sync_folder
+from stprompt_edge.files import disk_errors, swap_folder
 from stprompt_edge.geometry import Geometry, WindowGrid
 from stprompt_edge.preprocess import Preprocessing
 from stprompt_edge.vocabulary import Vocabulary, vocabulary_from_dict
@@ -252,7 +252,7 @@ def staged_folder(path: Path) -> Iterator[Path]:
         partial.mkdir(parents=True)
         try:
             yield partial
-            _swap_folder(partial, path)
+            swap_folder(partial, path)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
@@ -261,13 +261,13 @@ def seal_bundle(folder: Path, manifest: Manifest) -> Bundle:
     """Write the manifest for the files that `folder` holds now, and load the bundle that this makes.
 
     Args:
-        folder: from `staged_folder`, with every file but the manifest.
+        folder: from `staged_folder`, with every file but the manifest; folders in it (engines) are not listed.
         manifest: everything but `files`, which is filled in here.
 
     Raises:
         CheckFailed: if the files and the manifest do not fit each other.
     """
-    names = sorted(file.name for file in folder.iterdir() if file.name != MANIFEST_NAME)
+    names = sorted(file.name for file in folder.iterdir() if file.is_file() and file.name != MANIFEST_NAME)
     manifest = manifest.model_copy(update={"files": {name: describe_file(folder / name) for name in names}})
     (folder / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return load_bundle(folder)
@@ -292,18 +292,6 @@ def describe_file(path: Path) -> FileEntry:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return FileEntry(sha256=digest.hexdigest(), bytes=path.stat().st_size)
-
-
-def _swap_folder(new: Path, path: Path) -> None:
-    """Put `new` at `path`; a kill between the two renames leaves the old bundle at `path`.old."""
-    sync_folder(new)
-    old = path.with_name(path.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    if path.exists():
-        path.rename(old)
-    new.rename(path)
-    sync_folder(path.parent)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _damaged(path: Path, what: str) -> CheckFailed:

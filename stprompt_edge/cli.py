@@ -31,7 +31,7 @@ console = Console(stderr=True)  # progress and tables for people; stdout is for 
 LOCALIZE = ("alarm", "always", "never")
 
 BundleOption = Annotated[Path, typer.Option("--bundle", "-b", help="Folder that `export` wrote.")]
-BackendOption = Annotated[str, typer.Option(help="auto or onnx.")]
+BackendOption = Annotated[str, typer.Option(help="auto, tensorrt, onnx, onnx-cuda or onnx-cpu.")]
 OutOption = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")]
 LocalizeOption = Annotated[str, typer.Option(help="Heat map and boxes: alarm, always or never.")]
 SaveVideoOption = Annotated[
@@ -81,6 +81,29 @@ def export(
             progress=progress,
         )
     console.print(bundle_report(bundle))
+
+
+@app.command("build-engine")
+def build_engine(
+    bundle: Annotated[Path, typer.Argument(help="Folder that `export` wrote.")],
+    precision: Annotated[str, typer.Option(help="fp16, int8 (after `calibrate int8`) or fp32.")] = "fp16",
+    batch: Annotated[str, typer.Option(help="Frames at once: one size, or smallest, usual and largest: 1,4,8.")] = "1",
+    workspace_gib: Annotated[float, typer.Option(help="Most scratch memory of a kernel, GiB.")] = 2.0,
+    timing_cache: Annotated[Path | None, typer.Option(help="Measurements to read and write, for many builds.")] = None,
+    verify: Annotated[Path, typer.Option(help="Footage for the parity gate.")] = DEMO_CLIP,
+    force: Annotated[bool, typer.Option("--force", help="Keep an engine that misses parity.")] = False,
+) -> None:
+    """Build TensorRT engines of a bundle on the device that will run them."""
+    from stprompt_edge.console import engine_report, live_steps
+    from stprompt_edge.export import engine
+
+    with _stop_on_signal() as stop, live_steps(console) as progress:
+        settings = engine.EngineSettings(
+            precision=precision, batch=engine.BatchSizes.parse(batch), workspace_gib=workspace_gib,
+            timing_cache=timing_cache, verify=verify, force=force, stop=stop,
+        )  # fmt: skip
+        built = engine.build_engine(bundle, settings, progress)
+    console.print(engine_report(built), soft_wrap=True)
 
 
 @app.command()

@@ -20,6 +20,7 @@ from stprompt_edge.runtime.pipeline import Progress, RunResult
 from stprompt_edge.runtime.records import StageLatency
 
 if TYPE_CHECKING:  # the training side imports torch
+    from stprompt_edge.export.engine import BuiltEngine
     from stprompt_edge.training.evaluation import Evaluation
     from stprompt_edge.training.extraction import Extraction
     from stprompt_edge.training.fit import EpochFigures
@@ -118,6 +119,23 @@ def bundle_report(bundle: Bundle) -> RenderableType:
     if floats:
         table.caption = "; ".join(f"{name}: {count} matrix products left in float" for name, count in floats.items())
     return table
+
+
+def engine_report(built: BuiltEngine) -> RenderableType:
+    """Parity, latency, and what the reader should know of a fresh engine."""
+    sidecar = built.sidecar
+    lines = [Text(f"wrote {built.folder}")]
+    lines.append(Text(f"TensorRT {sidecar.tensorrt} on {sidecar.gpu}, compute capability {sidecar.compute_capability}"))
+    if sidecar.parity:
+        figures = sidecar.parity
+        style = "yellow" if figures.accepted_by_force else ""
+        verdict = "missed parity, kept by --force" if figures.accepted_by_force else "parity with fp32"
+        difference = f"largest score difference {figures.max_score_difference:.4f}"
+        lines.append(Text(f"{verdict}: smallest cosine {figures.min_cosine:.5f}, {difference}", style))
+    if sidecar.latency:
+        latency = sidecar.latency
+        lines.append(Text(f"encoder, watch step: p50 {latency.p50_ms:.2f} ms, p95 {latency.p95_ms:.2f} ms"))
+    return Group(*lines, *(Text(note, "yellow") for note in built.notes))
 
 
 def extraction_report(done: Extraction, out: Path) -> RenderableType:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -151,6 +152,22 @@ def write_bytes_atomic(path: Path, content: bytes) -> None:
 def write_text_atomic(path: Path, text: str) -> None:
     """Writes `text` as UTF-8, line ends as given. Raises as `disk_errors`."""
     write_bytes_atomic(path, text.encode("utf-8"))
+
+
+def swap_folder(new: Path, path: Path) -> None:
+    """Put the folder `new` at `path`, on the same disk; a kill between the two renames leaves what was at `PATH.old`.
+
+    Raises as `disk_errors`.
+    """
+    with disk_errors(path):
+        sync_folder(new)
+        old = path.with_name(path.name + ".old")
+        if path.exists():  # else a kill may have left the only good one there
+            shutil.rmtree(old, ignore_errors=True)
+            path.rename(old)
+        new.rename(path)
+        sync_folder(path.parent)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _fsync(path: Path, flags: int) -> None:

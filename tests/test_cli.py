@@ -89,6 +89,9 @@ def summary(out: Path) -> dict[str, Any]:
         (["bench", "--frames", "2"], "--frames", "bench --help"),
         (["bench", "--against", "litteral"], "unknown --against 'litteral'", "did you mean 'literal'"),
         (["bench", "--backend", "gpu"], "unknown backend 'gpu'", "known: auto, onnx"),
+        (["build-engine", "nowhere"], "no bundle at nowhere", "export"),
+        (["build-engine", str(DEMO_BUNDLE), "--batch", "8,1"], "--batch is '8,1'", "--batch 1,4,8"),
+        (["build-engine", str(DEMO_BUNDLE)], "holds no encoder", "--precision fp32,fp16"),
     ],
 )
 def test_usage_errors(tmp_path: Path, arguments: list[str], what: str, fix: str) -> None:

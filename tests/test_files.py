@@ -18,6 +18,7 @@ from stprompt_edge.files import (
     atomic_path,
     disk_errors,
     publish_all,
+    swap_folder,
     write_bytes_atomic,
     write_text_atomic,
 )
@@ -122,6 +123,48 @@ def test_nothing_is_renamed_before_everything_is_on_the_disk(tmp_path: Path, mon
     with pytest.raises(EnvironmentFailure, match=r"disk full while writing .*/b "):
         publish_all([first, second])
     assert (tmp_path / "a").read_text() == "old"
+
+
+def folder_with(path: Path, content: str) -> Path:
+    path.mkdir()
+    (path / "file").write_text(content)
+    return path
+
+
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("left_over", [True, False])
+def test_a_folder_takes_the_place_of_another(tmp_path: Path, there: bool, left_over: bool) -> None:
+    if there:
+        folder_with(tmp_path / "a", "old")
+    if left_over:
+        folder_with(tmp_path / "a.old", "older")
+    swap_folder(folder_with(tmp_path / "a.partial", "new"), tmp_path / "a")
+    assert (tmp_path / "a" / "file").read_text() == "new"
+    assert names(tmp_path) == ["a"]
+
+
+def test_a_swap_that_is_killed_in_the_middle_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder_with(tmp_path / "a", "old")
+    new = folder_with(tmp_path / "a.partial", "new")
+    rename = Path.rename
+
+    def killed_before_the_second(self: Path, target: Path) -> Path:
+        if self == new:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", killed_before_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        swap_folder(new, tmp_path / "a")
+    assert (tmp_path / "a.old" / "file").read_text() == "old"
+    monkeypatch.undo()
+    swap_folder(new, tmp_path / "a")
+    assert names(tmp_path) == ["a"]
+
+
+def test_a_swap_into_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"cannot write .*nowhere/a: No such file"):
+        swap_folder(folder_with(tmp_path / "a.partial", "new"), tmp_path / "nowhere" / "a")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs RLIMIT_FSIZE")

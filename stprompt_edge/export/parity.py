@@ -5,22 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+from typing_extensions import Self  # in `typing` from Python 3.11 on
 
 from stprompt_edge.bundle import Bundle, ParityFigures
 from stprompt_edge.errors import CheckFailed, UsageError
-from stprompt_edge.model.encoder import PackedEncoder
-from stprompt_edge.model.mil_ranking import MilRanking
-from stprompt_edge.model.stprompt import STPrompt
 from stprompt_edge.preprocess import Preprocessor
-from stprompt_edge.runtime.backends.base import Encoded
+from stprompt_edge.runtime.backends.base import Backend, Encoded
 from stprompt_edge.runtime.backends.onnx import OnnxBackend
-from stprompt_edge.runtime.detector import Detector
+from stprompt_edge.runtime.detector import Detector, LocalizeWhen
 from stprompt_edge.runtime.records import CameraFrame
 from stprompt_edge.runtime.sources import open_source
+
+if TYPE_CHECKING:  # torch is imported where it is compared with: engines are built on devices that do not have it
+    import torch
+
+    from stprompt_edge.model.encoder import PackedEncoder
+    from stprompt_edge.model.mil_ranking import MilRanking
+    from stprompt_edge.model.stprompt import STPrompt
 
 MIN_COSINE = 0.999  # design, section 5
 MAX_SCORE_DIFFERENCE = 0.01
@@ -56,23 +62,54 @@ def read_parity_frames(source: Path, count: int) -> list[CameraFrame]:
 
 def trace(bundle: Bundle, precision: str, frames: Sequence[CameraFrame], each: Callable[[], None]) -> Trace:
     """Run the whole detector over the frames with one precision, all windows encoded; `each` is called once a frame."""
-    embeddings: list[NDArray[np.float32]] = []
     with OnnxBackend(bundle, precision=precision) as backend:
-        encode = backend.encode
+        return trace_backend(bundle, backend, frames, each, "always")
 
-        def recording_encode(image: NDArray[np.float32], fine: NDArray[np.int64], coarse: NDArray[np.int64]) -> Encoded:
-            encoded = encode(image, fine, coarse)
-            embeddings.extend([encoded.frame, encoded.fine[0], encoded.coarse[0]])
-            each()
-            return encoded
 
-        backend.encode = recording_encode  # type: ignore[method-assign]
-        detector = Detector(bundle, backend, localize="always")
-        found = [detected for frame in frames for detected in detector.push(frame)] + detector.flush()
+def trace_backend(
+    bundle: Bundle, backend: Backend, frames: Sequence[CameraFrame], each: Callable[[], None], localize: LocalizeWhen
+) -> Trace:
+    """Run the whole detector over the frames; `each` is called once a frame.
+
+    Args:
+        bundle: of the backend.
+        backend: open.
+        frames: in order.
+        each: told that one is done.
+        localize: `always` encodes all windows, `never` only those that the method scores.
+    """
+    embeddings: list[NDArray[np.float32]] = []
+    recorder = _Recorder(backend, embeddings, each)
+    detector = Detector(bundle, recorder, localize=localize)
+    found = [detected for frame in frames for detected in detector.push(frame)] + detector.flush()
     return Trace(
         embeddings=np.concatenate(embeddings),
         scores=np.array([detected.detection.score for detected in found], np.float32),
     )
+
+
+class _Recorder:
+    """A backend that keeps what the encoder says."""
+
+    def __init__(self, backend: Backend, embeddings: list[NDArray[np.float32]], each: Callable[[], None]) -> None:
+        self._backend, self._embeddings, self._each = backend, embeddings, each
+        self.description = backend.description
+        self.heads = backend.heads
+        self.close = backend.close
+
+    def encode(self, image: NDArray[np.float32], fine: NDArray[np.int64], coarse: NDArray[np.int64]) -> Encoded:
+        encoded = self._backend.encode(image, fine, coarse)
+        self._embeddings.extend([encoded.frame, encoded.fine[0], encoded.coarse[0]])
+        self._each()
+        return encoded
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
 
 def compare(candidate: Trace, reference: Trace, source: str) -> ParityFigures:
@@ -119,6 +156,8 @@ def check_against_torch(bundle: Bundle, encoder: PackedEncoder, frames: Sequence
     Raises:
         CheckFailed: if it is over 1e-4.
     """
+    import torch
+
     preprocess = Preprocessor(bundle.preprocessing)
     images = np.stack([preprocess(frame.image_bgr).image for frame in frames[:2]])
     fine = np.stack([np.random.default_rng(0).permutation(bundle.geometry.fine_count)[:12] for _ in images])
@@ -145,6 +184,10 @@ def check_heads_against_torch(
     Raises:
         CheckFailed: if it is over 1e-4.
     """
+    import torch
+
+    from stprompt_edge.model.mil_ranking import MilRanking
+
     preprocess = Preprocessor(bundle.preprocessing)
     images = np.stack([preprocess(frame.image_bgr).image for frame in frames])
     fine = np.tile(np.arange(bundle.geometry.fine_count), (len(images), 1))

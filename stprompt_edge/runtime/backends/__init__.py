@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
 
 from stprompt_edge.bundle import Bundle
-from stprompt_edge.errors import EnvironmentFailure, UsageError, nearest
+from stprompt_edge.errors import EnvironmentFailure, StpromptEdgeError, UsageError, nearest
 from stprompt_edge.runtime.backends.base import Backend
 from stprompt_edge.runtime.backends.onnx import CPU, CUDA, OnnxBackend, import_onnxruntime
 
 __all__ = ["BACKENDS", "Choice", "open_backend"]
 
-BACKENDS = ("auto", "onnx")
+BACKENDS = ("auto", "tensorrt", "onnx", "onnx-cuda", "onnx-cpu")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,16 +27,49 @@ def open_backend(name: str, bundle: Bundle) -> Choice:
     """Open a bundle's graphs.
 
     Args:
-        name: `onnx` for ONNX Runtime, on CUDA where it starts and else on the CPU; `auto` for the fastest backend.
+        name: `auto` for the first that starts: an engine in the bundle that `build-engine` made for this device, ONNX
+            Runtime on CUDA, ONNX Runtime on the CPU. `onnx` for ONNX Runtime, on CUDA where it starts and else on the
+            CPU. `tensorrt`, `onnx-cuda` and `onnx-cpu` for that alone: what is asked for by name is never replaced.
         bundle: checked by `load_bundle`.
 
     Raises:
         UsageError: unknown name.
-        EnvironmentFailure: the backend's package is missing.
-        CheckFailed: a graph does not load.
+        EnvironmentFailure: a package, the device or an engine is missing.
+        CheckFailed: a graph does not load, or the engine is not of this device and bundle.
     """
     if name not in BACKENDS:
         raise UsageError(f"unknown backend '{name}'", remedy=nearest(name, BACKENDS))
+    if name == "tensorrt":
+        return Choice(backend=_open_tensorrt(bundle), reason="asked for")
+    if name in ("onnx-cuda", "onnx-cpu"):
+        provider = CUDA if name == "onnx-cuda" else CPU
+        return Choice(backend=OnnxBackend(bundle, provider=provider), reason="asked for")
+    without = _why_not_tensorrt(bundle) if name == "auto" else ""
+    if isinstance(without, Choice):
+        return without
+    choice = _open_onnx(bundle)
+    return Choice(backend=choice.backend, reason=f"{without}; {choice.reason}" if without else choice.reason)
+
+
+def _why_not_tensorrt(bundle: Bundle) -> Choice | str:
+    """The engine, or why there is none; empty where nobody expects one."""
+    from stprompt_edge.runtime.engines.sidecar import engine_folders
+
+    if not any(engine_folders(bundle)):
+        return "no TensorRT engine in the bundle" if importlib.util.find_spec("tensorrt") else ""
+    try:
+        return Choice(backend=_open_tensorrt(bundle), reason="built for this device")
+    except StpromptEdgeError as exc:
+        return exc.what
+
+
+def _open_tensorrt(bundle: Bundle) -> Backend:
+    from stprompt_edge.runtime.backends.tensorrt import TensorRTBackend  # imports this package
+
+    return TensorRTBackend(bundle)
+
+
+def _open_onnx(bundle: Bundle) -> Choice:
     if CUDA not in import_onnxruntime().get_available_providers():
         return Choice(backend=OnnxBackend(bundle, provider=CPU), reason="this ONNX Runtime has no CUDA provider")
     try:

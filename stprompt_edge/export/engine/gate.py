@@ -1,0 +1,98 @@
+"""An engine through the parity gate, and its latency: both on real frames, both before it is kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from stprompt_edge.bundle import Bundle, ParityFigures
+from stprompt_edge.errors import CheckFailed
+from stprompt_edge.export.engine.monitor import Progress
+from stprompt_edge.export.parity import (
+    MAX_SCORE_DIFFERENCE,
+    MIN_COSINE,
+    Trace,
+    compare,
+    trace_backend,
+    within_limits,
+)
+from stprompt_edge.preprocess import Preprocessor
+from stprompt_edge.runtime.backends.base import Backend
+from stprompt_edge.runtime.backends.onnx import OnnxBackend
+from stprompt_edge.runtime.backends.tensorrt import TensorRTBackend
+from stprompt_edge.runtime.engines.sidecar import LatencyFigures
+from stprompt_edge.runtime.records import CameraFrame
+
+FRAMES = 8
+WARM_UP_STEPS, TIMED_STEPS = 10, 100
+
+
+def compare_engine(
+    bundle: Bundle,
+    backend: TensorRTBackend,
+    frames: Sequence[CameraFrame],
+    source: str,
+    *,
+    batch: int,
+    force: bool,
+    progress: Progress,
+) -> ParityFigures:
+    """Embeddings and scores of an engine against fp32 ONNX on the CPU: both profiles, one frame and `batch` at once.
+
+    Raises:
+        CheckFailed: a limit is missed, unless `force`.
+    """
+    with OnnxBackend(bundle, precision="fp32") as reference:
+        found = trace_engine(bundle, backend, frames, batch, _counted(progress, "parity gate: engine", 0.0, 0.3))
+        expected = trace_engine(bundle, reference, frames, batch, _counted(progress, "parity gate: fp32", 0.3, 1.0))
+    figures = compare(found, expected, source)
+    missed = not within_limits(figures)
+    if missed and not force:
+        raise CheckFailed(
+            f"the {backend.precision} engine missed parity with fp32 on {figures.frames} scores of {source}: smallest "
+            f"cosine {figures.min_cosine:.5f} (limit {MIN_COSINE}), largest score difference "
+            f"{figures.max_score_difference:.4f} (limit {MAX_SCORE_DIFFERENCE})",
+            remedy="build another --precision, or keep it all the same with --force; the engine before stays in place",
+        )
+    return figures.model_copy(update={"accepted_by_force": missed})
+
+
+def trace_engine(
+    bundle: Bundle, backend: Backend, frames: Sequence[CameraFrame], batch: int, progress: Progress
+) -> Trace:
+    """What a backend says of frames: windows all and picked, one frame at a time and `batch` together."""
+    traces = []
+    for part, localize in enumerate(("always", "never")):
+        progress(localize, part / 3)
+        traces.append(trace_backend(bundle, backend, frames, lambda: None, localize))  # type: ignore[arg-type]
+    embeddings = [trace.embeddings for trace in traces]
+    if batch > 1:
+        progress("batch", 2 / 3)
+        preprocess = Preprocessor(bundle.preprocessing)
+        image = np.stack([preprocess(frames[i % len(frames)].image_bgr).image for i in range(batch)])
+        fine = np.stack([np.random.default_rng(i).permutation(bundle.geometry.fine_count) for i in range(batch)])
+        encoded = backend.encode(image, fine[:, : bundle.manifest.method.windows], np.zeros((batch, 1), np.int64))
+        width = encoded.frame.shape[-1]
+        embeddings += [x.reshape(-1, width) for x in (encoded.frame, encoded.fine, encoded.coarse)]
+    return Trace(embeddings=np.concatenate(embeddings), scores=np.concatenate([trace.scores for trace in traces]))
+
+
+def measure_latency(bundle: Bundle, backend: Backend, frames: Sequence[CameraFrame]) -> LatencyFigures:
+    """The encoder on one frame and the method's windows, from host memory to host memory."""
+    preprocess = Preprocessor(bundle.preprocessing)
+    images = [preprocess(frame.image_bgr).image[None] for frame in frames]
+    fine = np.arange(bundle.manifest.method.windows, dtype=np.int64)[None]
+    coarse = np.zeros((1, 0), np.int64)
+    seconds = []
+    for step in range(WARM_UP_STEPS + TIMED_STEPS):
+        started = time.perf_counter()
+        backend.encode(images[step % len(images)], fine, coarse)
+        seconds.append(time.perf_counter() - started)
+    p50, p95 = np.percentile(seconds[WARM_UP_STEPS:], [50, 95]) * 1e3
+    return LatencyFigures(p50_ms=round(float(p50), 3), p95_ms=round(float(p95), 3), steps=TIMED_STEPS)
+
+
+def _counted(progress: Progress, name: str, start: float, stop: float) -> Progress:
+    return lambda what, done: progress(f"{name}, {what}", start + (stop - start) * done)

@@ -1,0 +1,123 @@
+"""`pycuda.driver` without a GPU: device memory is NumPy memory, and wrong use (no current context, freed memory) fails.
+
+Its names and arguments are compared with PyCUDA's own source in tests/vendor_api.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class FakeDriver(ModuleType):
+    """The module, its memory, and a record of what was called."""
+
+    def __init__(self, *, name: str = "Orin", capability: tuple[int, int] = (8, 7), devices: int = 1) -> None:
+        super().__init__("pycuda.driver")
+        driver = self
+        self.calls: list[str] = []
+        self.current = 0  # depth of the stack of contexts
+        self.contexts = 0  # retained
+        self.memory: dict[int, NDArray[np.uint8]] = {}
+        self.limit_bytes = 1 << 40
+        self._next = 1 << 20
+
+        class Error(Exception):
+            pass
+
+        class MemoryError(Error):
+            pass
+
+        class Device:
+            def __init__(self, index: int) -> None:
+                assert index < devices
+
+            @staticmethod
+            def count() -> int:
+                return devices
+
+            def name(self) -> str:
+                return name
+
+            def compute_capability(self) -> tuple[int, int]:
+                return capability
+
+            def total_memory(self) -> int:
+                return 8 << 30
+
+            def retain_primary_context(self) -> Context:
+                driver.contexts += 1
+                return Context()
+
+        class Context:
+            def push(self) -> None:
+                driver.current += 1
+
+            @staticmethod
+            def pop() -> None:
+                driver.current -= 1
+
+            def detach(self) -> None:
+                driver.contexts -= 1
+
+        class Stream:
+            handle = 77
+
+            def __init__(self, flags: int = 0) -> None:
+                driver.need_context()
+
+            def synchronize(self) -> None:
+                driver.need_context()
+                driver.calls.append("synchronize")
+
+        class DeviceAllocation:
+            def __init__(self, address: int) -> None:
+                self._address = address
+
+            def __int__(self) -> int:
+                return self._address
+
+            def free(self) -> None:
+                driver.need_context()
+                del driver.memory[self._address]
+
+        self.Error, self.MemoryError = Error, MemoryError
+        self.Device, self.Context, self.Stream, self.DeviceAllocation = Device, Context, Stream, DeviceAllocation
+
+    def init(self, flags: int = 0) -> None:
+        self.calls.append("init")
+
+    def get_driver_version(self) -> int:
+        return 12060
+
+    def get_version(self) -> tuple[int, int, int]:
+        return 12, 6, 0
+
+    def need_context(self) -> None:
+        assert self.current > 0, "no current context"
+
+    def mem_alloc(self, size: int) -> Any:
+        self.need_context()
+        assert size > 0
+        if sum(block.nbytes for block in self.memory.values()) + size > self.limit_bytes:
+            raise self.MemoryError("cuMemAlloc failed: out of memory")
+        address, self._next = self._next, self._next + (size + 511) // 256 * 256
+        self.memory[address] = np.full(size, 0xAB, np.uint8)
+        return self.DeviceAllocation(address)
+
+    def pagelocked_empty(self, shape: Any, dtype: Any, order: str = "C", mem_flags: int = 0) -> NDArray[Any]:
+        self.need_context()
+        return np.full(shape, 99, dtype)
+
+    def memcpy_htod_async(self, dest: Any, src: NDArray[Any], stream: Any = None) -> None:
+        self.need_context()
+        self.memory[int(dest)][: src.nbytes] = np.ascontiguousarray(src).reshape(-1).view(np.uint8)
+        self.calls.append("htod")
+
+    def memcpy_dtoh_async(self, dest: NDArray[Any], src: Any, stream: Any = None) -> None:
+        self.need_context()
+        dest[...] = self.memory[int(src)][: dest.nbytes].view(dest.dtype).reshape(dest.shape)
+        self.calls.append("dtoh")
