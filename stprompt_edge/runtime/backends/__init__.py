@@ -9,6 +9,7 @@ from stprompt_edge.bundle import Bundle
 from stprompt_edge.errors import EnvironmentFailure, StpromptEdgeError, UsageError, nearest
 from stprompt_edge.runtime.backends.base import Backend
 from stprompt_edge.runtime.backends.onnx import CPU, CUDA, OnnxBackend, import_onnxruntime
+from stprompt_edge.runtime.backends.onnx_cuda import OnnxCudaBackend
 
 __all__ = ["BACKENDS", "Choice", "open_backend"]
 
@@ -42,8 +43,8 @@ def open_backend(name: str, bundle: Bundle) -> Choice:
     if name == "tensorrt":
         return Choice(backend=_open_tensorrt(bundle), reason="asked for")
     if name in ("onnx-cuda", "onnx-cpu"):
-        provider = CUDA if name == "onnx-cuda" else CPU
-        return Choice(backend=OnnxBackend(bundle, provider=provider), reason="asked for")
+        named = OnnxCudaBackend(bundle) if name == "onnx-cuda" else OnnxBackend(bundle, provider=CPU)
+        return Choice(backend=named, reason="asked for")
     without = _why_not_tensorrt(bundle) if name == "auto" else ""
     if isinstance(without, Choice):
         return without
@@ -73,6 +74,6 @@ def _open_onnx(bundle: Bundle) -> Choice:
     if CUDA not in import_onnxruntime().get_available_providers():
         return Choice(backend=OnnxBackend(bundle, provider=CPU), reason="this ONNX Runtime has no CUDA provider")
     try:
-        return Choice(backend=OnnxBackend(bundle, provider=CUDA), reason="CUDA started")
+        return Choice(backend=OnnxCudaBackend(bundle), reason="CUDA started")
     except EnvironmentFailure as exc:
         return Choice(backend=OnnxBackend(bundle, provider=CPU), reason=exc.what)

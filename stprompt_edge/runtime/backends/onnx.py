@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -27,6 +28,7 @@ class OnnxBackend:
         provider: ONNX Runtime's name of the provider.
         precision: of the encoder; None for the fastest one on this provider that the bundle holds.
         threads: of one inference; None for ONNX Runtime's choice, one for each core.
+        provider_options: in ONNX Runtime's own words.
 
     Raises:
         EnvironmentFailure: ONNX Runtime or the provider is missing.
@@ -35,12 +37,18 @@ class OnnxBackend:
     """
 
     def __init__(
-        self, bundle: Bundle, *, provider: str = CPU, precision: str | None = None, threads: int | None = None
+        self,
+        bundle: Bundle,
+        *,
+        provider: str = CPU,
+        precision: str | None = None,
+        threads: int | None = None,
+        provider_options: Mapping[str, str] | None = None,
     ) -> None:
         precision = precision or pick_precision(bundle, provider)
         file = ENCODER_NAMES[precision]
         width, size = bundle.manifest.clip.embedding_width, bundle.geometry.image_size
-        self._encoder: Any = open_session(bundle.file(file), provider, threads)
+        self._encoder: Any = open_session(bundle.file(file), provider, threads, provider_options)
         check_tensors(
             bundle.path / file,
             self._encoder,
@@ -54,8 +62,8 @@ class OnnxBackend:
         self._heads: Any = None
         if HEADS_NAME in bundle.manifest.files:
             inputs, outputs = heads_shapes(bundle)
-            self._heads = open_session(bundle.file(HEADS_NAME), provider, threads)
-            self._heads_outputs = list(outputs)
+            self._heads = open_session(bundle.file(HEADS_NAME), provider, threads, provider_options)
+            self._heads_shapes = outputs
             check_tensors(bundle.path / HEADS_NAME, self._heads, inputs=inputs, outputs=outputs)
         self.precision = precision
         self.description = f"ONNX Runtime {provider.removesuffix('ExecutionProvider')}, {file}"
@@ -69,7 +77,8 @@ class OnnxBackend:
 
     def heads(self, **inputs: NDArray[np.float32]) -> HeadsOutput:
         """See `Backend.heads`."""
-        return HeadsOutput(**dict(zip(self._heads_outputs, self._heads.run(self._heads_outputs, inputs), strict=True)))
+        names = list(self._heads_shapes)
+        return HeadsOutput(**dict(zip(names, self._heads.run(names, inputs), strict=True)))
 
     def close(self) -> None:
         """Free the sessions."""
@@ -107,7 +116,9 @@ def pick_precision(bundle: Bundle, provider: str) -> str:
     return held[0] if held else preferred[0]
 
 
-def open_session(path: Path, provider: str, threads: int | None) -> Any:
+def open_session(
+    path: Path, provider: str, threads: int | None, provider_options: Mapping[str, str] | None = None
+) -> Any:
     """Load a graph on exactly this provider.
 
     Raises:
@@ -128,7 +139,8 @@ def open_session(path: Path, provider: str, threads: int | None) -> Any:
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0  # 0: ONNX Runtime's own choice
     options.intra_op_num_threads = threads or allowed
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
+        wanted = (provider, dict(provider_options)) if provider_options else provider
+        session = onnxruntime.InferenceSession(str(path), options, providers=[wanted])
     except Exception as exc:  # ONNX Runtime raises a class of its own for each status, all direct children of Exception
         raise CheckFailed(
             f"{path} cannot be loaded by ONNX Runtime {onnxruntime.__version__}: {str(exc).splitlines()[0][:300]}",

@@ -43,8 +43,8 @@ SCALE, ZERO, ONE = np.float32(0.1), np.int8(0), numpy_helper.from_array(np.array
         graph_of(node("Squeeze", "x", "a"), a=np.array([0])),
         graph_of(node("QuantizeLinear", "x", "s", "z"), s=np.array(SCALE), z=np.array(ZERO)),
         graph_of(
-            node("QuantizeLinear", "x", "s", outputs=("q",)), node("DequantizeLinear", "q", "s", "z"),
-            s=np.array(SCALE), z=np.array(np.uint8(0)).astype(np.int8),
+            node("QuantizeLinear", "x", "s", "z", outputs=("q",)), node("DequantizeLinear", "q", "s", "z"),
+            s=np.array(SCALE), z=np.array(ZERO),
         ),
         graph_of(node("Cast", "x", to=TensorProto.FLOAT16)),
         graph_of(node("Constant", outputs=("a",), value=ONE), node("Squeeze", "x", "a")),

@@ -38,6 +38,7 @@ def providers(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(backends, "import_onnxruntime", lambda: Runtime)
     monkeypatch.setattr(backends, "OnnxBackend", Recorded)
+    monkeypatch.setattr(backends, "OnnxCudaBackend", lambda bundle: Recorded(bundle, CUDA))
     monkeypatch.setattr(Recorded, "outcome", None)
     return listed
 

@@ -1,0 +1,165 @@
+"""ONNX Runtime on an NVIDIA GPU, for desktops without TensorRT: inputs and outputs stay bound to device buffers.
+
+For each set of shapes there is one binding with its device buffers: a step copies in, runs, copies out. With
+`cuda_graph` ONNX Runtime records the first runs of each set of shapes and replays them afterwards; it refuses graphs
+whose nodes it cannot all place on CUDA, and then runs without, saying why in `description`.
+
+Option names: ONNX Runtime's documentation of the CUDA execution provider, and `gpu_graph_id` in
+onnxruntime_run_options_config_keys.h (0 is reserved, -1 runs without a graph).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stprompt_edge.bundle import Bundle
+from stprompt_edge.errors import CheckFailed
+from stprompt_edge.runtime.backends.base import Encoded, HeadsOutput
+from stprompt_edge.runtime.backends.onnx import CUDA, OnnxBackend, import_onnxruntime
+
+MAX_BINDINGS = 8  # sets of shapes whose buffers are kept; a watch and a locate step need two
+CUDA_OPTIONS = {
+    "device_id": "0",
+    "arena_extend_strategy": "kSameAsRequested",  # the default doubles: too much where a desktop shares the GPU
+    "cudnn_conv_algo_search": "HEURISTIC",  # the default measures all algorithms at the first run of each shape
+    "do_copy_in_default_stream": "1",
+}
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+class OnnxCudaBackend(OnnxBackend):
+    """A bundle on ONNX Runtime's CUDA provider.
+
+    Args:
+        bundle: checked by `load_bundle`.
+        precision: of the encoder; None for fp16 if the bundle holds it.
+        cuda_graph: record and replay launches.
+        provider, device: stand in for CUDA in tests.
+
+    Raises:
+        As `OnnxBackend`.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        precision: str | None = None,
+        cuda_graph: bool = False,
+        provider: str = CUDA,
+        device: str = "cuda",
+    ) -> None:
+        options = dict(CUDA_OPTIONS) if provider == CUDA else {}
+        note = ""
+        try:
+            graph = {**options, "enable_cuda_graph": "1"} if cuda_graph else options
+            super().__init__(bundle, provider=provider, precision=precision, provider_options=graph)
+        except CheckFailed as exc:
+            if not cuda_graph:
+                raise
+            super().__init__(bundle, provider=provider, precision=precision, provider_options=options)
+            cuda_graph, note = False, f", without CUDA graph: {exc.what}"
+        self.description += ", CUDA graph" if cuda_graph else note
+        self._padding = 1 if cuda_graph else 0  # a graph takes device buffers only, and those cannot be empty
+        width = bundle.manifest.clip.embedding_width
+        self._width = width
+        self._bound_encoder = _BoundSession(self._encoder, device, cuda_graph)
+        self._bound_heads = None if self._heads is None else _BoundSession(self._heads, device, cuda_graph)
+
+    def encode(self, image: NDArray[np.float32], fine: NDArray[np.int64], coarse: NDArray[np.int64]) -> Encoded:
+        """See `Backend.encode`."""
+        batch, windows = len(image), (fine.shape[1], coarse.shape[1])
+        padded = [np.zeros((batch, max(size, self._padding)), np.int64) for size in windows]
+        for target, source in zip(padded, (fine, coarse), strict=True):
+            target[:, : source.shape[1]] = source
+        outputs = self._bound_encoder.run(
+            {"image": image, "fine": padded[0], "coarse": padded[1]},
+            {
+                "frame": (batch, self._width),
+                "fine_embeddings": (*padded[0].shape, self._width),
+                "coarse_embeddings": (*padded[1].shape, self._width),
+            },
+        )
+        return Encoded(
+            frame=outputs["frame"],
+            fine=outputs["fine_embeddings"][:, : windows[0]],
+            coarse=outputs["coarse_embeddings"][:, : windows[1]],
+        )
+
+    def heads(self, **inputs: NDArray[np.float32]) -> HeadsOutput:
+        """See `Backend.heads`."""
+        assert self._bound_heads is not None
+        rows = len(next(iter(inputs.values())))
+        shapes = {name: (rows, *shape[1:]) for name, shape in self._heads_shapes.items()}
+        return HeadsOutput(**self._bound_heads.run(inputs, shapes))  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        """Free the sessions and their buffers."""
+        self._bound_encoder = self._bound_heads = None  # type: ignore[assignment]
+        super().close()
+
+
+class _BoundSession:
+    """A session with the device buffers of the last few sets of shapes."""
+
+    def __init__(self, session: Any, device: str, graph: bool) -> None:
+        self._session, self._device, self._graph = session, device, graph
+        self._bindings: OrderedDict[Any, _Binding] = OrderedDict()
+        self._graphs = 0
+
+    def run(self, inputs: Arrays, output_shapes: Mapping[str, tuple[int, ...]]) -> dict[str, NDArray[np.float32]]:
+        """Copy in, run, copy out; outputs are owned by the receiver."""
+        key = tuple(array.shape for array in inputs.values())
+        if key not in self._bindings:
+            self._bindings[key] = self._bind(inputs, output_shapes)
+            if len(self._bindings) > MAX_BINDINGS and not self._graph:  # a recorded graph keeps its buffers' addresses
+                self._bindings.popitem(last=False)
+        self._bindings.move_to_end(key)
+        return self._bindings[key].run(inputs)
+
+    def _bind(self, inputs: Arrays, output_shapes: Mapping[str, tuple[int, ...]]) -> _Binding:
+        options = None
+        if self._graph:
+            options = import_onnxruntime().RunOptions()
+            self._graphs += 1
+            identifier = self._graphs if self._graphs <= MAX_BINDINGS else -1
+            options.add_run_config_entry("gpu_graph_id", str(identifier))
+        return _Binding(self._session, self._device, inputs, output_shapes, options)
+
+
+class _Binding:
+    """Device buffers for one set of shapes."""
+
+    def __init__(
+        self, session: Any, device: str, inputs: Arrays, output_shapes: Mapping[str, tuple[int, ...]], options: Any
+    ) -> None:
+        ort_value = import_onnxruntime().OrtValue
+        self._session, self._options = session, options
+        self._binding = session.io_binding()
+        self._inputs, self._outputs, self._empty = {}, {}, {}
+        for name, array in inputs.items():
+            if array.size == 0:
+                self._binding.bind_cpu_input(name, np.ascontiguousarray(array))  # nothing to copy, nothing to allocate
+                continue
+            self._inputs[name] = ort_value.ortvalue_from_numpy(np.ascontiguousarray(array), device, 0)
+            self._binding.bind_ortvalue_input(name, self._inputs[name])
+        for name, shape in output_shapes.items():
+            if 0 in shape:
+                self._empty[name] = shape
+                self._binding.bind_output(name, "cpu")
+                continue
+            self._outputs[name] = ort_value.ortvalue_from_shape_and_type(list(shape), np.float32, device, 0)
+            self._binding.bind_ortvalue_output(name, self._outputs[name])
+
+    def run(self, inputs: Arrays) -> dict[str, NDArray[np.float32]]:
+        for name, value in self._inputs.items():
+            value.update_inplace(np.ascontiguousarray(inputs[name]))
+        self._session.run_with_iobinding(self._binding, self._options)
+        found = {name: np.array(value.numpy()) for name, value in self._outputs.items()}  # numpy() may be the buffer
+        return {**found, **{name: np.zeros(shape, np.float32) for name, shape in self._empty.items()}}
