@@ -7,11 +7,15 @@ from stprompt_edge.assets import DEMO_BUNDLE
 from stprompt_edge.bundle import load_bundle
 from stprompt_edge.errors import SourceError, UsageError
 from stprompt_edge.runtime.backends import open_backend
+from stprompt_edge.runtime.backends.fake import FakeBackend
 from stprompt_edge.training.features import (
     VideoFeatures,
     estimate_bytes,
     extract_video,
+    header_bytes,
     load_features,
+    load_segments,
+    read_origin,
     save_features,
 )
 from tests import videos
@@ -58,21 +62,56 @@ def test_round_trip(extracted: tuple[VideoFeatures, VideoFeatures], tmp_path: Pa
         assert loaded.seconds_between_samples == features.seconds_between_samples
         np.testing.assert_allclose(loaded.x_as, features.x_as, rtol=1e-3, atol=1e-3)
         assert (loaded.windows is None) == (features.windows is None)
-        tensors = estimate_bytes(5, 128, 49, keep_windows=features.windows is not None)
-        assert tensors <= path.stat().st_size <= tensors + 1000
+        kept = features.windows is not None
+        assert read_origin(path) == (features.origin, kept)
+        assert load_features(path, windows=False).windows is None
+        header = header_bytes(features.origin, 128, 49, keep_windows=kept)
+        assert path.stat().st_size == pytest.approx(header + estimate_bytes(5, 128, 49, keep_windows=kept), abs=32)
+        path.write_bytes(path.read_bytes()[:-1])
+        with pytest.raises(UsageError, match=r"is not a feature file.*\n.*extract this video again"):
+            read_origin(path)
+
+
+def test_segments_are_means_of_the_kept_windows(extracted: tuple[VideoFeatures, VideoFeatures], tmp_path: Path) -> None:
+    for name, features in zip(("kept", "aggregated"), extracted, strict=True):
+        save_features(tmp_path / name, features)
+    windows = load_features(tmp_path / "kept").windows
+    assert windows is not None
+    segments = load_segments(tmp_path / "kept", 2)
+    assert segments is not None
+    assert segments.dtype == np.float16
+    np.testing.assert_allclose(segments, [windows[:2].mean(0), windows[2:].mean(0)], rtol=1e-3, atol=1e-3)
+    assert load_segments(tmp_path / "aggregated", 2) is None
 
 
 @pytest.mark.parametrize("content", [b"", b"text", bytes(100)])
 def test_foreign_files_are_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "x.safetensors"
     path.write_bytes(content)
-    with pytest.raises(UsageError, match=r"is not a feature file.*\n.*extract this video again"):
-        load_features(path)
+    for load in (load_features, lambda path: load_segments(path, 2)):
+        with pytest.raises(UsageError, match=r"is not a feature file.*\n.*extract this video again"):
+            load(path)
 
 
 def test_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not a feature file"):
+        read_origin(tmp_path / "none.safetensors")
+    with pytest.raises(UsageError, match="is not a feature file"):
         load_features(tmp_path / "none.safetensors")
+
+
+def test_batches_give_the_same_rows(tmp_path: Path) -> None:
+    video = videos.write_video(tmp_path / "v.mp4", frames=7)
+    bundle = load_bundle(DEMO_BUNDLE)
+    frames = []
+    found = [
+        extract_video(video, bundle, FakeBackend(bundle), stride=2, batch=n, on_frame=lambda: frames.append(1))
+        for n in (1, 2, 3, 4, 99)
+    ]
+    assert len(frames) == 5 * 4
+    for each in found[1:]:
+        assert each.x_clip == pytest.approx(found[0].x_clip, abs=1e-5)
+        assert each.x_as == pytest.approx(found[0].x_as, abs=1e-5)
 
 
 def test_unreadable_video(tmp_path: Path) -> None:
