@@ -230,7 +230,7 @@ def extract(
     stride: Annotated[int, typer.Option(min=1, help="Camera frames per sampled frame.")] = 16,
     keep: Annotated[str, typer.Option(help="windows, or only the aggregated embeddings.")] = "aggregated",
     processes: Annotated[int, typer.Option(min=1, help="Videos at the same time.")] = 1,
-    backend: Annotated[str, typer.Option(help="onnx, torch, or auto: torch on a CUDA GPU, else onnx.")] = "auto",
+    backend: Annotated[str, typer.Option(help="onnx on the CPU, torch, or auto: torch if it has a CUDA GPU.")] = "auto",
     precision: Annotated[str | None, typer.Option(help="fp32 or fp16; with onnx any that the bundle holds.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Sampled frames at once; 32 on a GPU.")] = None,
     pretrained: Annotated[str | None, typer.Option(help="CLIP weights for torch, where the bundle's are not.")] = None,
