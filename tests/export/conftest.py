@@ -14,6 +14,7 @@ from stprompt_edge.bundle import Bundle, MethodSection
 from stprompt_edge.export import ExportSettings, Model, export_bundle, exporting
 from stprompt_edge.model.clip import Clip
 from stprompt_edge.model.encoder import PackedEncoder
+from stprompt_edge.model.mil_ranking import MilRanking
 from stprompt_edge.model.stprompt import STPrompt
 from stprompt_edge.vocabulary import load_vocabulary
 
@@ -47,6 +48,23 @@ def stprompt_model(demo_clip: Clip) -> Model:
         trained = STPrompt(demo_clip, vocabulary.class_names, 1.0).eval().requires_grad_(False)
     method = MethodSection(name="stprompt", stride=4, seconds_between_samples=0.16)
     return Model(clip=demo_clip, vocabulary=vocabulary, method=method, trained=trained, training={"note": "seeded"})
+
+
+@pytest.fixture(scope="session")
+def ranking_model(demo_clip: Clip) -> Model:
+    """A small model of the ranking method with seeded weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        trained = MilRanking(128, 1.0).eval().requires_grad_(False)
+    method = MethodSection(name="mil-ranking", windows=49, stride=4, motion_timing="causal")
+    return Model(clip=demo_clip, vocabulary=load_vocabulary("ubnormal"), method=method, trained=trained, training={})
+
+
+@pytest.fixture(scope="session")
+def ranking_bundle(ranking_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """fp32 and cpu8 of `ranking_model`."""
+    settings = ExportSettings(precisions=("fp32", "cpu8"), parity_video=DEMO_CLIP)
+    return export_bundle(ranking_model, tmp_path_factory.mktemp("ranking") / "b", settings)
 
 
 @pytest.fixture(scope="session")

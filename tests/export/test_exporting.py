@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from stprompt_edge.errors import CheckFailed, SourceError, UsageError
 from stprompt_edge.export import ExportSettings, Model, export_bundle, export_from_names, exporting
 from stprompt_edge.model.checkpoint import Checkpoint, save_checkpoint
 from stprompt_edge.model.clip import Clip, embed_texts
+from stprompt_edge.runtime.backends import open_backend
+from stprompt_edge.runtime.cameras import CameraConfig
+from stprompt_edge.runtime.pipeline import RunSettings, run
 from stprompt_edge.vocabulary import load_vocabulary
 from tests.bundles import write_fake_bundle
 
@@ -66,6 +70,29 @@ def test_what_a_bundle_says_of_itself(small_bundle: Bundle, stprompt_model: Mode
     assert stprompt_model.trained is not None
     with torch.inference_mode():
         np.testing.assert_allclose(small_bundle.text.label_prompts, stprompt_model.trained.prompts(), atol=1e-6)
+
+
+def test_what_a_bundle_of_the_ranking_method_says_of_itself(ranking_bundle: Bundle, demo_clip: Clip) -> None:
+    method = ranking_bundle.manifest.method
+    assert (method.name, method.windows, method.motion_timing) == ("mil-ranking", 49, "causal")
+    assert HEADS_NAME in ranking_bundle.manifest.files
+    assert ranking_bundle.manifest.parity["cpu8"].max_score_difference < 0.01
+    names_of_classes = load_vocabulary("ubnormal").class_names
+    np.testing.assert_allclose(ranking_bundle.text.label_prompts, embed_texts(demo_clip, names_of_classes), atol=1e-5)
+
+
+@pytest.mark.parametrize("localize", ["never", "alarm", "always"])
+def test_a_bundle_of_the_ranking_method_runs(ranking_bundle: Bundle, localize: Any, tmp_path: Path) -> None:
+    with open_backend("onnx", ranking_bundle).backend as backend:
+        settings = RunSettings(out=tmp_path / "out", localize=localize, save_video=False, max_frames=40, threshold=0.0)
+        run(CameraConfig(source=str(DEMO_CLIP)), ranking_bundle, backend, settings)
+    rows = list(csv.DictReader((tmp_path / "out" / "scores.csv").read_text().splitlines()))
+    assert len(rows) == 10
+    for row in rows:
+        classes = [float(row[name]) for name in ranking_bundle.vocabulary.class_names]
+        assert sum(classes) == pytest.approx(1, abs=1e-5)
+        assert float(row["score"]) == pytest.approx(1 - classes[0], abs=2e-6)
+        assert row["top_class"] == ranking_bundle.vocabulary.class_names[1 + int(np.argmax(classes[1:]))]
 
 
 def test_zero_shot_embeds_the_class_names(vit_bundle: Bundle, vit_b_16: Clip) -> None:
@@ -183,3 +210,38 @@ def test_a_checkpoint_becomes_a_bundle(tmp_path: Path, stprompt_model: Model, sm
     assert bundle.manifest.training == {"note": "seeded"}
     np.testing.assert_allclose(bundle.text.label_prompts, small_bundle.text.label_prompts, atol=1e-6)
     assert bundle.manifest.files[HEADS_NAME].bytes == small_bundle.manifest.files[HEADS_NAME].bytes
+
+
+def test_a_checkpoint_of_the_ranking_method_becomes_a_bundle(
+    tmp_path: Path, ranking_model: Model, ranking_bundle: Bundle
+) -> None:
+    assert ranking_model.trained is not None
+    checkpoint = Checkpoint(
+        clip=ranking_bundle.manifest.clip,
+        method=ranking_model.method,
+        vocabulary=ranking_model.vocabulary,
+        training={"note": "seeded"},
+        weights=ranking_model.trained.state_dict(),
+    )
+    save_checkpoint(tmp_path / "best.safetensors", checkpoint)
+    bundle = from_names(tmp_path / "b", checkpoint=tmp_path / "best.safetensors", vocabulary="never looked at")
+    assert bundle.manifest.method == ranking_bundle.manifest.method
+    assert bundle.manifest.files[HEADS_NAME].bytes == ranking_bundle.manifest.files[HEADS_NAME].bytes
+
+
+def test_a_checkpoint_of_another_encoder(tmp_path: Path, ranking_model: Model, ranking_bundle: Bundle) -> None:
+    assert ranking_model.trained is not None
+    for model, method in ((ranking_model, "mil-ranking"), (ranking_model, "stprompt")):
+        checkpoint = Checkpoint(
+            clip=ranking_bundle.manifest.clip.model_copy(update={"seed": 41}),
+            method=model.method.model_copy(update={"name": method}),
+            vocabulary=model.vocabulary,
+            training={},
+            weights=ranking_model.trained.state_dict(),
+        )
+        save_checkpoint(tmp_path / "best.safetensors", checkpoint)
+        with pytest.raises(
+            CheckFailed, match=r"was trained with .* --seed 41, got .* --seed 0\n  fix: pass .*--seed 41"
+        ):
+            from_names(tmp_path / "b", checkpoint=tmp_path / "best.safetensors")
+        assert names(tmp_path) == ["best.safetensors"]

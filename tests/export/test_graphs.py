@@ -9,7 +9,7 @@ import torch
 
 from stprompt_edge.bundle import ENCODER_NAMES, HEADS_NAME, Bundle
 from stprompt_edge.export.exporting import Model
-from stprompt_edge.export.graphs import ENCODER, HEADS, window_examples
+from stprompt_edge.export.graphs import ENCODER, HEADS, RANKING_HEADS, window_examples
 from stprompt_edge.geometry import Geometry, WindowGrid
 from stprompt_edge.model.clip import Clip
 from stprompt_edge.model.encoder import PackedEncoder
@@ -57,6 +57,28 @@ def test_heads(small_bundle: Bundle, stprompt_model: Model, rows: int) -> None:
     np.testing.assert_allclose(got.similarity, expected.similarity, atol=1e-5)
 
 
+@pytest.mark.parametrize("rows", [1, 2, 7])
+def test_ranking_heads(ranking_bundle: Bundle, ranking_model: Model, rows: int) -> None:
+    windows = np.random.default_rng(0).standard_normal((rows, 49, 128)).astype(np.float32)
+    assert ranking_model.trained is not None
+    with torch.inference_mode():
+        expected = ranking_model.trained.heads(torch.from_numpy(windows))
+    with OnnxBackend(ranking_bundle, precision="fp32") as backend:
+        got = backend.heads(windows=windows)
+    assert got.similarity is None
+    assert got.window_logits is not None
+    assert got.window_logits.shape == (rows, 49)
+    np.testing.assert_allclose(got.anomaly_logit, expected.anomaly_logit, atol=1e-5)
+    np.testing.assert_allclose(got.window_logits, expected.window_logits, atol=1e-5)
+
+
+def test_names_of_the_ranking_heads(ranking_bundle: Bundle) -> None:
+    graph = onnx.load(ranking_bundle.file(HEADS_NAME)).graph
+    assert [tensor.name for tensor in graph.input] == list(RANKING_HEADS.inputs)
+    assert [tensor.name for tensor in graph.output] == list(RANKING_HEADS.outputs)
+    assert "Dropout" not in {node.op_type for node in graph.node}
+
+
 @pytest.mark.parametrize("file", [*(ENCODER_NAMES[p] for p in ("fp32", "fp16", "cpu8")), HEADS_NAME])
 def test_names_types_and_nothing_of_the_machine(small_bundle: Bundle, file: str) -> None:
     content = small_bundle.file(file).read_bytes()
@@ -72,11 +94,12 @@ def test_names_types_and_nothing_of_the_machine(small_bundle: Bundle, file: str)
         assert trace not in content
 
 
-def test_layer_norm_is_one_node_each(small_bundle: Bundle) -> None:
+def test_layer_norm_is_one_node_each(small_bundle: Bundle, demo_clip: Clip) -> None:
     nodes = [node.op_type for node in onnx.load(small_bundle.file(ENCODER_NAMES["fp32"])).graph.node]
-    # ln_pre, two in each of 8 blocks, a second ln_1 in the last for the class tokens, ln_post
-    assert nodes.count("LayerNormalization") == 1 + 2 * 8 + 1 + 1
-    assert nodes.count("Softmax") == 3 * 8  # frame, fine and coarse
+    blocks = len(demo_clip.model.visual.transformer.resblocks)
+    # ln_pre, two in each block, a second ln_1 in the last for the class tokens, ln_post
+    assert nodes.count("LayerNormalization") == 1 + 2 * blocks + 1 + 1
+    assert nodes.count("Softmax") == 3 * blocks  # frame, fine and coarse
 
 
 @pytest.mark.parametrize(

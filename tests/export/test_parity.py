@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,16 @@ from torch import nn
 from stprompt_edge.assets import DEMO_CLIP
 from stprompt_edge.bundle import Bundle, ParityFigures
 from stprompt_edge.errors import CheckFailed, SourceError, UsageError
-from stprompt_edge.export.parity import Trace, check_against_torch, check_parity, compare, read_parity_frames, trace
+from stprompt_edge.export.exporting import Model
+from stprompt_edge.export.parity import (
+    Trace,
+    check_against_torch,
+    check_heads_against_torch,
+    check_parity,
+    compare,
+    read_parity_frames,
+    trace,
+)
 from stprompt_edge.geometry import Geometry
 from stprompt_edge.model.clip import Clip
 from stprompt_edge.model.encoder import Embeddings, PackedEncoder
@@ -139,3 +149,21 @@ def test_fp32_must_be_torchs(small_bundle: Bundle, demo_clip: Clip) -> None:
             CheckFailed, match=r"fp32 encoder differs from torch by .* \(limit 0.0001\)\n  fix: report it"
         ):
             check_against_torch(small_bundle, Shifted(encoder, by), frames)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["stprompt", "ranking"])
+def test_heads_must_be_torchs(kind: str, request: pytest.FixtureRequest) -> None:
+    bundle: Bundle = request.getfixturevalue({"stprompt": "small_bundle", "ranking": "ranking_bundle"}[kind])
+    model: Model = request.getfixturevalue(f"{kind}_model")
+    assert model.trained is not None
+    frames = read_parity_frames(DEMO_CLIP, 2)
+    assert check_heads_against_torch(bundle, model.trained, frames) < 1e-4
+    for change in (lambda weight: weight * 1.1, lambda weight: weight * NAN):
+        other = copy.deepcopy(model.trained)
+        with torch.no_grad():
+            for weight in other.heads.parameters():
+                weight.copy_(change(weight))
+        with pytest.raises(
+            CheckFailed, match=r"fp32 heads graph differs from torch by .* \(limit 0.0001\)\n  fix: rep"
+        ):
+            check_heads_against_torch(bundle, other, frames)

@@ -17,6 +17,7 @@ from stprompt_edge.bundle import ClipSection, MethodSection
 from stprompt_edge.errors import CheckFailed, UsageError
 from stprompt_edge.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from stprompt_edge.model.clip import Clip
+from stprompt_edge.model.mil_ranking import MilRanking
 from stprompt_edge.model.stprompt import STPrompt
 from stprompt_edge.vocabulary import load_vocabulary
 
@@ -39,6 +40,16 @@ def checkpoint(trained: STPrompt) -> Checkpoint:
     )
 
 
+@pytest.fixture(scope="module")
+def ranking(checkpoint: Checkpoint) -> Checkpoint:
+    """Of the other method."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        weights = MilRanking(128, 1.0).state_dict()
+    method = checkpoint.method.model_copy(update={"name": "mil-ranking", "windows": 49})
+    return dataclasses.replace(checkpoint, method=method, weights=weights)
+
+
 @pytest.fixture
 def path(tmp_path: Path, checkpoint: Checkpoint) -> Path:
     save_checkpoint(tmp_path / "best.safetensors", checkpoint)
@@ -57,6 +68,21 @@ def test_round_trip(path: Path, checkpoint: Checkpoint, trained: STPrompt, demo_
     with torch.inference_mode():
         for got, expected in zip(model(*x), trained(*x), strict=True):
             torch.testing.assert_close(got, expected, atol=0, rtol=0)
+
+
+def test_round_trip_of_the_ranking_method(tmp_path: Path, ranking: Checkpoint, demo_clip: Clip) -> None:
+    save_checkpoint(tmp_path / "c", ranking)
+    model = load_checkpoint(tmp_path / "c").build(demo_clip)
+    assert isinstance(model, MilRanking)
+    assert not model.training  # dropout is off
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+    assert all(torch.equal(tensor, ranking.weights[name]) for name, tensor in model.state_dict().items())
+
+
+def test_weights_of_the_other_method(ranking: Checkpoint, checkpoint: Checkpoint, demo_clip: Clip) -> None:
+    for one, other in ((ranking, checkpoint), (checkpoint, ranking)):
+        with pytest.raises(CheckFailed, match="weights do not fit its description: Unexpected key"):
+            dataclasses.replace(one, weights=other.weights).build(demo_clip)
 
 
 def test_clips_own_weights_are_not_in_it(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 from collections.abc import Sequence
@@ -64,13 +65,13 @@ def features(tmp_path: Path) -> Path:
 def train(features: Path, out: Path, recipe: Path, *options: str) -> tuple[int, str]:
     """Exit code and what was printed; our errors are raised."""
     arguments = ["train", str(features), "--out", str(out), "--recipe", str(recipe), *options]
+    screen = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
-        screen = Console(record=True, width=200, force_terminal=False, file=open("/dev/null", "w"))  # noqa: SIM115
-        patch.setattr(cli, "console", screen)
+        patch.setattr(cli, "console", Console(file=screen, width=200))
         result = CliRunner().invoke(cli.app, arguments, standalone_mode=False)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
-    return result.return_value or result.exit_code, screen.export_text()
+    return result.return_value or result.exit_code, screen.getvalue()
 
 
 @pytest.mark.parametrize("method", ["stprompt", "mil-ranking"])

@@ -9,7 +9,7 @@ from stprompt_edge.training.recipe import Recipe, load_recipe, shipped_recipes
 @pytest.mark.parametrize(
     ("name", "stride", "alpha"), [("ucf-crime", 16, 0.9), ("shanghaitech", 4, 1.0), ("ubnormal", 4, 1.0)]
 )
-def test_shipped_recipes_are_the_papers(name: str, stride: int, alpha: float) -> None:
+def test_recipes_of_the_papers_data_sets_are_the_papers(name: str, stride: int, alpha: float) -> None:
     recipe = load_recipe(name)
     assert (recipe.stride, recipe.alpha, recipe.beta) == (stride, alpha, 2.0)
     assert (recipe.windows, recipe.tau, recipe.learning_rate, recipe.batch, recipe.max_length) == (
@@ -22,6 +22,22 @@ def test_shipped_recipes_are_the_papers(name: str, stride: int, alpha: float) ->
     assert name in shipped_recipes()
 
 
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_shipped_recipes_change_little(name: str) -> None:
+    assert load_recipe(name).model_fields_set <= {"stride", "alpha", "epochs"}
+
+
+@pytest.mark.parametrize(("name", "stride"), [("scenes", 8), ("ped2", 4)])
+def test_recipes_of_our_own(name: str, stride: int) -> None:
+    assert load_recipe(name).stride == stride
+
+
+def test_the_ranking_method_is_sultanis() -> None:
+    recipe = Recipe()
+    assert recipe.method == "stprompt"
+    assert (recipe.segments, recipe.smoothness, recipe.sparsity) == (32, 8e-5, 8e-5)
+
+
 @pytest.mark.parametrize(
     ("text", "match"),
     [
@@ -30,6 +46,9 @@ def test_shipped_recipes_are_the_papers(name: str, stride: int, alpha: float) ->
         ("stride = 0", r"stride: .*greater than or equal to 1"),
         ("batch = 3", r"batch: .*multiple of 2"),
         ("tau = nan", r"tau"),
+        ('method = "mil"', r"method: Input should be 'stprompt' or 'mil-ranking'"),
+        ("segments = 0", r"segments: .*greater than or equal to 1"),
+        ("sparsity = -1", r"sparsity: .*greater than or equal to 0"),
     ],
 )
 def test_bad_recipes(tmp_path: Path, text: str, match: str) -> None:
