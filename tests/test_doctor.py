@@ -30,6 +30,7 @@ from stprompt_edge.doctor.parsers import (
     parse_requirement,
     parse_version,
 )
+from tests.fakes.device import install
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -448,6 +449,35 @@ def test_pycuda(outcome: Outcome, status: str, detail: str) -> None:
     assert check.status == status
     assert check.detail.startswith(detail)
     assert bool(check.remedy) == (status != "ok")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "detail"),
+    [
+        (Outcome(output='{"device": "Orin"}'), "ok", "recorded and launched"),
+        (Outcome(problem="EnvironmentFailure: a CUDA graph failed"), "missing", "plain launches will be used: Environ"),
+        (Outcome(problem="no answer within 5 s"), "missing", "plain launches will be used: no answer within 5 s"),
+    ],
+)
+def test_cuda_graph(outcome: Outcome, status: str, detail: str) -> None:
+    (check,) = probes.probe_cuda_graph(FakeMachine(outcomes={"cuda-graph": outcome}))
+    assert check.status == status
+    assert check.detail.startswith(detail)
+    assert bool(check.remedy) == (status != "ok")
+
+
+def test_cuda_graphs_are_no_subject_without_pycuda() -> None:
+    outcome = Outcome(problem="EnvironmentFailure: PyCUDA cannot be imported (No module named 'pycuda')")
+    assert probes.probe_cuda_graph(FakeMachine(outcomes={"cuda-graph": outcome})) == ()
+
+
+def test_the_trial_of_a_cuda_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = install(monkeypatch)
+    assert trials.try_cuda_graph() == {"device": "Orin"}
+    assert (machine.cudart.launches, machine.cudart.alive, machine.driver.memory) == (1, 0, {})
+    monkeypatch.setattr(machine.driver, "memcpy_dtoh_async", lambda *arguments: None)
+    with pytest.raises(RuntimeError, match="wrong numbers"):
+        trials.try_cuda_graph()
 
 
 def test_tensorrt_tells_its_version_last() -> None:

@@ -22,6 +22,7 @@ PROBES: tuple[Probe, ...] = (
     probes.probe_providers,
     probes.probe_tensorrt,
     probes.probe_pycuda,
+    probes.probe_cuda_graph,
     probes.probe_pyav,
     probes.probe_cameras,
 )

@@ -236,6 +236,18 @@ def probe_pycuda(machine: Machine) -> tuple[Check, ...]:
     return (_native_package(machine, "PyCUDA", "pycuda", outcome, f"reaches {', '.join(devices) or 'no device'}"),)
 
 
+def probe_cuda_graph(machine: Machine) -> tuple[Check, ...]:
+    """Whether TensorRT's launches can be recorded as one; not a word of it where PyCUDA is missing."""
+    outcome = machine.run_trial("cuda-graph")
+    if "PyCUDA cannot be imported" in outcome.problem:
+        return ()
+    group, name = "Inference", "CUDA graph"
+    if not outcome.problem:
+        return (Check(group=group, name=name, status="ok", detail="recorded and launched"),)
+    detail = f"plain launches will be used: {outcome.problem}"
+    return (Check(group=group, name=name, status="missing", detail=detail, remedy=install_line("tensorrt")),)
+
+
 def _native_package(machine: Machine, name: str, module: str, outcome: Outcome, detail: str) -> Check:
     group = "Inference"
     if not outcome.problem:

@@ -6,6 +6,7 @@ Run as `python -m stprompt_edge.doctor.trials` with one of:
     providers            prints the execution providers that ONNX Runtime lists
     provider NAME        computes a known answer with that provider alone
     pycuda               initialises the driver; prints its version and devices
+    cuda-graph           records a copy as a CUDA graph and launches it
 
 Prints one line of JSON and exits with 0, or fails with the reason as the last line of standard error.
 """
@@ -85,6 +86,40 @@ def try_pycuda() -> dict[str, Any]:
     return {"driver": cuda.get_driver_version(), "devices": devices}
 
 
+def try_cuda_graph() -> dict[str, Any]:
+    """Record a copy to the device and back as a CUDA graph, and launch it.
+
+    Raises:
+        EnvironmentFailure: it cannot be recorded or launched.
+        RuntimeError: it gave other numbers than went in.
+    """
+    import numpy as np
+
+    from stprompt_edge.runtime.backends.cuda_graph import CudaGraph
+    from stprompt_edge.runtime.engines.device import CudaSession
+
+    session = CudaSession()
+    cuda, stream = session.cuda, session.stream
+    with session.current("trying a CUDA graph"):
+        there, back = (cuda.pagelocked_empty(4, np.float32) for _ in range(2))
+        memory = cuda.mem_alloc(there.nbytes)
+
+        def enqueue() -> None:
+            cuda.memcpy_htod_async(memory, there, stream)
+            cuda.memcpy_dtoh_async(back, memory, stream)
+
+        graph = CudaGraph(stream.handle, enqueue)
+        there[:] = range(4)
+        graph.launch()
+        stream.synchronize()
+        graph.close()
+        memory.free()
+        if back.tolist() != [0, 1, 2, 3]:
+            raise RuntimeError(f"wrong numbers: got {back.tolist()}")
+    session.close()
+    return {"device": session.device.name}
+
+
 def _main(arguments: Sequence[str]) -> int:
     what, *rest = arguments
     if what == "import":
@@ -93,6 +128,8 @@ def _main(arguments: Sequence[str]) -> int:
         result = list_providers()
     elif what == "provider":
         result = try_provider(rest[0])
+    elif what == "cuda-graph":
+        result = try_cuda_graph()
     else:
         result = try_pycuda()
     print(json.dumps(result), flush=True)

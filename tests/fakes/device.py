@@ -12,6 +12,7 @@ import pytest
 
 from stprompt_edge.bundle import ENCODER_NAMES, HEADS_NAME, Bundle
 from tests.bundles import WIDTH, write_fake_bundle
+from tests.fakes.cudart_module import FakeCudart
 from tests.fakes.graphs import tiny_encoder, tiny_heads
 from tests.fakes.pycuda_driver import FakeDriver
 from tests.fakes.tensorrt_module import FakeTensorRT
@@ -23,6 +24,7 @@ class FakeMachine:
 
     driver: FakeDriver
     trt: FakeTensorRT
+    cudart: FakeCudart
 
 
 def install(patch: pytest.MonkeyPatch, version: str = "10.3.0", **device: Any) -> FakeMachine:
@@ -34,7 +36,12 @@ def install(patch: pytest.MonkeyPatch, version: str = "10.3.0", **device: Any) -
     patch.setitem(sys.modules, "pycuda", package)
     patch.setitem(sys.modules, "pycuda.driver", driver)
     patch.setitem(sys.modules, "tensorrt", trt)
-    return FakeMachine(driver, trt)
+    bindings, cudart = ModuleType("cuda.bindings"), FakeCudart(driver)
+    bindings.runtime = cudart  # type: ignore[attr-defined]
+    patch.setitem(sys.modules, "cuda", ModuleType("cuda"))
+    patch.setitem(sys.modules, "cuda.bindings", bindings)
+    patch.setitem(sys.modules, "cuda.bindings.runtime", cudart)
+    return FakeMachine(driver, trt, cudart)
 
 
 def engine_bundle(path: Path, **sections: Any) -> Bundle:

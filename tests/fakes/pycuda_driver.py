@@ -5,6 +5,7 @@ Its names and arguments are compared with PyCUDA's own source in tests/vendor_ap
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -24,6 +25,7 @@ class FakeDriver(ModuleType):
         self.memory: dict[int, NDArray[np.uint8]] = {}
         self.limit_bytes = 1 << 40
         self._next = 1 << 20
+        self.recorded: list[Callable[[], None]] | None = None  # while a stream is being captured
 
         class Error(Exception):
             pass
@@ -71,6 +73,8 @@ class FakeDriver(ModuleType):
 
             def synchronize(self) -> None:
                 driver.need_context()
+                if driver.recorded is not None:
+                    raise driver.Error("cuStreamSynchronize failed: operation not permitted when stream is capturing")
                 driver.calls.append("synchronize")
 
         class DeviceAllocation:
@@ -110,14 +114,33 @@ class FakeDriver(ModuleType):
 
     def pagelocked_empty(self, shape: Any, dtype: Any, order: str = "C", mem_flags: int = 0) -> NDArray[Any]:
         self.need_context()
-        return np.full(shape, 99, dtype)
+        array = np.full(shape, 99, dtype)
+        assert array.size > 0  # cuMemHostAlloc refuses 0 bytes
+        return array
+
+    def enqueue(self, work: Callable[[], None]) -> None:
+        """Do it now, or keep it for the graph that is being recorded."""
+        if self.recorded is None:
+            work()
+        else:
+            self.recorded.append(work)
 
     def memcpy_htod_async(self, dest: Any, src: NDArray[Any], stream: Any = None) -> None:
         self.need_context()
-        self.memory[int(dest)][: src.nbytes] = np.ascontiguousarray(src).reshape(-1).view(np.uint8)
-        self.calls.append("htod")
+        address = int(dest)
+
+        def copy() -> None:
+            self.memory[address][: src.nbytes] = np.ascontiguousarray(src).reshape(-1).view(np.uint8)
+            self.calls.append("htod")
+
+        self.enqueue(copy)
 
     def memcpy_dtoh_async(self, dest: NDArray[Any], src: Any, stream: Any = None) -> None:
         self.need_context()
-        dest[...] = self.memory[int(src)][: dest.nbytes].view(dest.dtype).reshape(dest.shape)
-        self.calls.append("dtoh")
+        address = int(src)
+
+        def copy() -> None:
+            dest[...] = self.memory[address][: dest.nbytes].view(dest.dtype).reshape(dest.shape)
+            self.calls.append("dtoh")
+
+        self.enqueue(copy)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes import pycuda_driver, tensorrt_module
+from tests.fakes import cudart_module, pycuda_driver, tensorrt_module
 from tests.vendor_api.checker import Description, faults, uses
 from tests.vendor_api.wheels import CUDA_BINDINGS, ROOT, TENSORRT, describe_cuda_runtime, describe_tensorrt
 
@@ -150,7 +150,30 @@ def test_the_fake_pycuda_has_only_what_pycuda_has() -> None:
     for name in ("Device", "Context", "Stream", "DeviceAllocation"):
         assert set(ours(name)) <= set(PYCUDA["classes"][name])
     for name, arguments in ours("FakeDriver").items():
-        if name != "need_context":
+        if name not in ("need_context", "enqueue"):
             names = PYCUDA["values"][name]["calls"][0]["names"]
             assert len(arguments) == len(names)
             assert arguments == names or name == "mem_alloc"
+
+
+def test_the_fake_cuda_runtime_has_only_what_nvidias_has(cudart: Description) -> None:
+    for name, arguments in methods(cudart_module, "FakeCudart").items():
+        assert any(arguments == call["names"] for call in cudart["values"][name]["calls"]), name
+    for name in ("cudaError_t", "cudaStreamCaptureMode"):
+        members = {m for m in vars(getattr(cudart_module, name)) if m.startswith("cuda")}
+        assert members <= set(cudart["classes"][name])
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "told"),
+    [
+        ("cudart.cudaGraphInstantiate(graph, 0)", "cudart.cudaGraphInstantiate(graph)", "takes (graph, flags)"),
+        ("cudart.cudaGraphLaunch(", "cudart.cudaGraphRun(", "the module has no cudaGraphRun"),
+        ("cudaStreamCaptureModeThreadLocal\n", "cudaStreamCaptureModeThread\n", "has no cudaStreamCaptureModeThread"),
+    ],
+)
+def test_a_wrong_use_of_the_cuda_runtime_is_caught(cudart: Description, right: str, wrong: str, told: str) -> None:
+    source = (ROOT / "stprompt_edge" / "runtime" / "backends" / "cuda_graph.py").read_text(encoding="utf-8")
+    assert right in source
+    found = faults(source.replace(right, wrong), cudart, ALIASES["cudart"])
+    assert any(told in fault for fault in found), found

@@ -8,6 +8,7 @@ enqueue (or launch the captured graph), copy out, wait. There are at most a doze
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -17,9 +18,10 @@ from numpy.typing import NDArray
 from typing_extensions import Self  # in `typing` from Python 3.11 on
 
 from stprompt_edge.bundle import HEADS_NAME, Bundle
-from stprompt_edge.errors import CheckFailed
+from stprompt_edge.errors import CheckFailed, EnvironmentFailure
 from stprompt_edge.runtime.backends.base import Encoded, HeadsOutput, Shapes, heads_shapes
-from stprompt_edge.runtime.engines.device import CudaSession
+from stprompt_edge.runtime.backends.cuda_graph import CudaGraph
+from stprompt_edge.runtime.engines.device import CudaSession, cuda_errors
 from stprompt_edge.runtime.engines.profiles import Variant, largest, pick_variant
 from stprompt_edge.runtime.engines.sidecar import (
     ENCODER_ENGINE,
@@ -46,25 +48,38 @@ class TensorRTBackend:
         bundle: checked by `load_bundle`.
         folder: of the engine; None for the fastest one in the bundle that runs here.
         precision: wanted one where `folder` is None; None for any.
+        cuda_graph: launch each set of shapes as one CUDA graph; plain launches where it cannot be recorded.
+
+    Attributes:
+        description: engine, device, and whether graphs are launched or why not.
 
     Raises:
         EnvironmentFailure: TensorRT, PyCUDA, the driver, the GPU or an engine is missing, or memory is short.
         CheckFailed: the engine is of another device, TensorRT or bundle, was changed, or is not what its sidecar says.
     """
 
-    def __init__(self, bundle: Bundle, *, folder: Path | None = None, precision: str | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        folder: Path | None = None,
+        precision: str | None = None,
+        cuda_graph: bool = True,
+    ) -> None:
         tensorrt = import_tensorrt()
         self._messages = Messages()
         self._cuda = CudaSession()
         self._engines: list[_Engine] = []
+        self._recording = _Recording(wanted=cuda_graph)
         try:
             folder, self.sidecar = self._choose(bundle, folder, precision, tensorrt.__version__)
             self.precision = self.sidecar.precision
-            self.description = f"TensorRT {tensorrt.__version__} on {self._cuda.device.name}, {folder.name}"
             logger = make_logger(self._messages)
             with self._cuda.current("starting TensorRT"):
                 self._runtime: trt.Runtime = tensorrt.Runtime(logger)  # must outlive the engines that it loads
             self._open(bundle, folder)
+            name = f"TensorRT {tensorrt.__version__} on {self._cuda.device.name}, {folder.name}"
+            self.description = f"{name}, {self._recording}"
         except BaseException:
             self.close()
             raise
@@ -119,6 +134,8 @@ class TensorRTBackend:
         if HEADS_NAME in bundle.manifest.files:
             inputs, outputs = heads_shapes(bundle)
             self._heads = self._load(folder / HEADS_ENGINE, bundle, inputs=inputs, outputs=outputs)
+        for engine in self._engines:
+            engine.warm_up()
 
     def _load(self, path: Path, bundle: Bundle, *, inputs: Shapes, outputs: Shapes) -> _Engine:
         """Deserialize an engine whose sidecar was checked, and check what it says of itself."""
@@ -133,9 +150,24 @@ class TensorRTBackend:
                     f"engine {path.parent.name}/{path.name}: {refusal}",
                     remedy=f"build it again: {rebuild_command(bundle, self.sidecar.precision)}",
                 )
-            engine = _Engine(self._cuda, plan, profiles, list(inputs), list(outputs), self._messages)
+            engine = _Engine(
+                self._cuda, plan, profiles, list(inputs), list(outputs), self._messages, self._recording
+            )  # fmt: skip
         self._engines.append(engine)
         return engine
+
+
+@dataclass
+class _Recording:
+    """Whether launches are recorded; the first that cannot be ends it for all, and is the reason shown."""
+
+    wanted: bool
+    problem: str = ""
+
+    def __str__(self) -> str:
+        if self.problem:
+            return f"plain launches ({self.problem})"
+        return "CUDA graph" if self.wanted else "plain launches"
 
 
 class _Engine:
@@ -149,14 +181,21 @@ class _Engine:
         inputs: list[str],
         outputs: list[str],
         messages: Messages,
+        recording: _Recording,
     ) -> None:
         self._session, self._messages, self._profiles = session, messages, profiles
+        self._recording = recording
         self._plan: trt.ICudaEngine = plan
         self._inputs, self._outputs = inputs, outputs
         self._max_rows = largest(profiles, inputs[0], 0)
         self._scratch_bytes = max(plan.device_memory_size_v2, 1)
         self._scratch: Any = session.cuda.mem_alloc(self._scratch_bytes)
         self._bound: dict[Variant, _Bound] = {}
+
+    def warm_up(self) -> None:
+        """The smallest step of the first profile, so that the first real one comes in time."""
+        with self._session.current("warming up"):
+            self._bind({name: held.min for name, held in self._profiles[0].inputs.items()})
 
     def run_in_parts(self, inputs: Arrays) -> Arrays:
         """Run on any number of rows (axis 0 of every input), as many at once as the engine takes.
@@ -200,7 +239,7 @@ class _Engine:
         stream.synchronize()
         for name, shape in variant.shapes:
             checked(context.set_input_shape(name, shape), f"setting the shape of {name} to {shape}", self._messages)
-        return _Bound(self._session, self._plan, context, variant, self._outputs, self._messages)
+        return _Bound(self._session, self._plan, context, variant, self._outputs, self._messages, self._recording)
 
     def close(self) -> None:
         with self._session.current("freeing an engine"):
@@ -222,28 +261,60 @@ class _Bound:
         variant: Variant,
         outputs: list[str],
         messages: Messages,
+        recording: _Recording,
     ) -> None:
-        tensorrt = import_tensorrt()
-        self._session, self._messages = session, messages
+        self._session, self._plan, self._messages = session, plan, messages
         self._context: trt.IExecutionContext = context
         self._host: Arrays = {}
         self._device: dict[str, Any] = {}
-        output_shapes = [(name, tuple(context.get_tensor_shape(name))) for name in outputs]
-        for name, shape in (*variant.shapes, *output_shapes):
-            if min(shape) < 0:
-                raise CheckFailed(f"the engine does not know the shape of {name}", remedy="build the engine again")
-            host = session.cuda.pagelocked_empty(shape, tensorrt.nptype(plan.get_tensor_dtype(name)))
-            self._host[name] = host
-            self._device[name] = session.cuda.mem_alloc(max(host.nbytes, 1))  # an empty tensor needs an address too
-            checked(context.set_tensor_address(name, int(self._device[name])), f"binding {name}", messages)
+        self._graph: CudaGraph | None = None
         self._input_names = [name for name, _ in variant.shapes]
         self._output_names = list(outputs)
+        try:
+            for name, shape in variant.shapes:
+                self._bind(name, shape)
+            for name in outputs:
+                self._bind(name, tuple(context.get_tensor_shape(name)))
+            self._record(recording)
+        except BaseException:
+            self.close()
+            raise
+
+    def _bind(self, name: str, shape: tuple[int, ...]) -> None:
+        """Host and device buffers of one tensor, zeroed; an empty one has no host memory, but TensorRT wants an address."""
+        tensorrt = import_tensorrt()
+        plan: trt.ICudaEngine = self._plan
+        if min(shape, default=0) < 0:
+            raise CheckFailed(f"the engine does not know the shape of {name}", remedy="build the engine again")
+        kind = tensorrt.nptype(plan.get_tensor_dtype(name))
+        host = self._session.cuda.pagelocked_empty(shape, kind) if all(shape) else np.empty(shape, kind)
+        host[...] = 0
+        self._host[name] = host
+        self._device[name] = self._session.cuda.mem_alloc(max(host.nbytes, 1))
+        context: trt.IExecutionContext = self._context
+        checked(context.set_tensor_address(name, int(self._device[name])), f"binding {name}", self._messages)
+
+    def _record(self, recording: _Recording) -> None:
+        """Run once, and then as a graph if that works."""
+        stream = self._session.stream
+        self.enqueue()
+        stream.synchronize()
+        if not recording.wanted or recording.problem:
+            return
+        try:
+            with cuda_errors(self._session.cuda, "recording a CUDA graph"):
+                self._graph = CudaGraph(stream.handle, self.enqueue)
+        except EnvironmentFailure as exc:
+            recording.problem = exc.what
 
     def run(self, inputs: Arrays) -> Arrays:
         """Copy in, enqueue, copy out, wait; what the inputs lack is padded with zeros, which are valid indices."""
         for name in self._input_names:
             fill(self._host[name], inputs[name])
-        self.enqueue()
+        if self._graph:
+            self._graph.launch()
+        else:
+            self.enqueue()
         self._session.stream.synchronize()
         return {name: self._host[name].copy() for name in self._output_names}
 
@@ -259,6 +330,8 @@ class _Bound:
                 cuda.memcpy_dtoh_async(self._host[name], self._device[name], stream)
 
     def close(self) -> None:
+        if self._graph:
+            self._graph.close()
         for memory in self._device.values():
             memory.free()
         self._device = {}

@@ -84,7 +84,7 @@ def test_what_was_built_runs(machine: FakeMachine, bundle: Bundle) -> None:
     built(bundle)
     choice = open_backend("auto", bundle)
     with choice.backend as backend:
-        assert backend.description == "TensorRT 10.3.0 on Orin, orin-sm87-trt10.3.0-fp16"
+        assert backend.description == "TensorRT 10.3.0 on Orin, orin-sm87-trt10.3.0-fp16, CUDA graph"
         assert choice.reason == "built for this device"
 
 

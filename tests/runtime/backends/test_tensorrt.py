@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,11 @@ from stprompt_edge.runtime.engines.profiles import BatchSizes, encoder_profiles,
 from stprompt_edge.runtime.engines.sidecar import EngineSidecar, GraphEngine, Profile, folder_name, manifest_sha256
 from tests.bundles import WIDTH
 from tests.fakes.device import FakeMachine, engine_bundle, install
+from tests.fakes.tensorrt_module import FakeContext
 
 pytest.importorskip("onnxruntime")
 BATCH = BatchSizes(1, 2, 4)
+FIRST = (0, {"image": (1, 3, 224, 224), "fine": (1, 12), "coarse": (1, 0)})  # the warm-up's
 
 
 @pytest.fixture
@@ -101,8 +104,21 @@ def test_it_agrees_with_onnx_whatever_the_shape(
         got = backend.encode(*arguments)
     for name in ("frame", "fine", "coarse"):
         np.testing.assert_allclose(getattr(got, name), getattr(expected, name), atol=1e-6)
+    warm_up = [FIRST, (0, {"context": (1, 8), "clip": (1, 8)})]
     ran = [what for name, what in machine.trt.calls if name == "execute"]
+    assert ran[:2] == warm_up
+    ran = new_shapes_once(ran[2:])
     assert [(profile, shapes["fine"], shapes["coarse"]) for profile, shapes in ran] == executed
+
+
+def new_shapes_once(ran: list[Any]) -> list[Any]:
+    """Without the run of zeros that comes before the first real one of each set of shapes."""
+    seen, kept = [FIRST], []
+    for what in ran:
+        if what in seen:
+            kept.append(what)
+        seen.append(what)
+    return kept
 
 
 @pytest.mark.parametrize("rows", [1, 2, 64, 65, 130])
@@ -141,7 +157,7 @@ def test_memory_does_not_grow_and_all_of_it_is_given_back(machine: FakeMachine, 
 
 def test_it_says_what_it_runs(bundle: Bundle) -> None:
     with TensorRTBackend(bundle) as backend:
-        assert backend.description == "TensorRT 10.3.0 on Orin, orin-sm87-trt10.3.0-fp16"
+        assert backend.description == "TensorRT 10.3.0 on Orin, orin-sm87-trt10.3.0-fp16, CUDA graph"
         assert backend.precision == "fp16"
 
 
@@ -242,8 +258,51 @@ def test_every_result_is_looked_at(machine: FakeMachine, bundle: Bundle, method:
     with TensorRTBackend(bundle) as backend:
         machine.trt.failing = {method}
         with pytest.raises(EnvironmentFailure, match=rf"(?s)TensorRT failed while {told}.*`build-engine` again"):
+            backend.encode(*inputs(1, 12, 1))
+    with pytest.raises(EnvironmentFailure, match=f"TensorRT failed while {told}"):
+        TensorRTBackend(bundle)
+    assert (machine.driver.memory, machine.driver.contexts) == ({}, 0)
+
+
+def test_steps_are_launched_as_graphs(machine: FakeMachine, bundle: Bundle) -> None:
+    with TensorRTBackend(bundle) as backend:
+        assert machine.cudart.launches == 0
+        first, second = (backend.encode(*inputs(1, 12, 0, seed)) for seed in (1, 2))
+        assert machine.cudart.launches == 2
+        assert not np.allclose(first.frame, second.frame)
+        assert machine.cudart.alive == 2  # one for the encoder's shapes, one for the heads'
+    assert machine.cudart.alive == 0
+
+
+@pytest.mark.parametrize("function", ["cudaStreamBeginCapture", "cudaStreamEndCapture", "cudaGraphInstantiate"])
+def test_what_cannot_be_recorded_is_launched_plainly(machine: FakeMachine, bundle: Bundle, function: str) -> None:
+    machine.cudart.failing = {function}
+    with TensorRTBackend(bundle) as backend:
+        assert "plain launches (a CUDA graph failed while" in backend.description
+        assert "cudaErrorStreamCaptureUnsupported" in backend.description
+        assert np.isfinite(backend.encode(*inputs(1, 12, 0)).frame).all()
+    assert (machine.cudart.launches, machine.cudart.alive) == (0, 0)
+
+
+def test_without_cuda_python_launches_are_plain(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cuda.bindings", None)
+    with TensorRTBackend(bundle) as backend:
+        assert "plain launches (cuda-python cannot be imported" in backend.description
+        backend.encode(*inputs(1, 12, 0))
+
+
+def test_graphs_can_be_switched_off(machine: FakeMachine, bundle: Bundle) -> None:
+    with TensorRTBackend(bundle, cuda_graph=False) as backend:
+        assert backend.description.endswith("-fp16, plain launches")
+        backend.encode(*inputs(1, 12, 0))
+    assert machine.cudart.launches == 0
+
+
+def test_a_graph_that_does_not_launch(machine: FakeMachine, bundle: Bundle) -> None:
+    with TensorRTBackend(bundle) as backend:
+        machine.cudart.failing = {"cudaGraphLaunch"}
+        with pytest.raises(EnvironmentFailure, match="a CUDA graph failed while launching: cudaErrorStreamCapture"):
             backend.encode(*inputs(1, 12, 0))
-    assert machine.driver.contexts == 0
 
 
 def test_an_engine_that_does_not_load(machine: FakeMachine, bundle: Bundle) -> None:
@@ -254,15 +313,24 @@ def test_an_engine_that_does_not_load(machine: FakeMachine, bundle: Bundle) -> N
 
 
 def test_memory_that_runs_out(machine: FakeMachine, bundle: Bundle) -> None:
-    machine.driver.limit_bytes = 10_000
-    with (
-        TensorRTBackend(bundle) as backend,
-        pytest.raises(EnvironmentFailure, match="GPU memory ran out while running"),
-    ):
-        backend.encode(*inputs(1, 12, 0))
-    machine.driver.limit_bytes = 100
-    with pytest.raises(EnvironmentFailure, match=r"GPU memory ran out while loading encoder\.engine"):
+    with TensorRTBackend(bundle) as backend:
+        machine.driver.limit_bytes = sum(block.nbytes for block in machine.driver.memory.values())
+        with pytest.raises(EnvironmentFailure, match="GPU memory ran out while running the engine"):
+            backend.encode(*inputs(1, 12, 1))
+    for limit, told in ((10_000, "warming up"), (100, r"loading encoder\.engine")):
+        machine.driver.limit_bytes = limit
+        with pytest.raises(EnvironmentFailure, match=f"GPU memory ran out while {told}"):
+            TensorRTBackend(bundle)
+    assert (machine.driver.memory, machine.driver.contexts) == ({}, 0)
+
+
+def test_a_shape_that_the_engine_does_not_know(
+    machine: FakeMachine, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeContext, "get_tensor_shape", lambda self, name: (-1, 8))
+    with pytest.raises(CheckFailed, match="the engine does not know the shape of frame"):
         TensorRTBackend(bundle)
+    assert machine.driver.memory == {}
 
 
 def test_more_windows_than_there_are(bundle: Bundle) -> None:

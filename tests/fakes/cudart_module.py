@@ -1,0 +1,73 @@
+"""`cuda.bindings.runtime` without CUDA: a graph is the list of what was enqueued while its stream was captured.
+
+Its names and arguments are compared with NVIDIA's bindings in tests/vendor_api.
+"""
+
+from __future__ import annotations
+
+import enum
+from types import ModuleType
+from typing import Any
+
+from tests.fakes.pycuda_driver import FakeDriver
+
+
+class cudaError_t(enum.IntEnum):
+    cudaSuccess = 0
+    cudaErrorStreamCaptureUnsupported = 900
+
+
+class cudaStreamCaptureMode(enum.IntEnum):
+    cudaStreamCaptureModeGlobal = 0
+    cudaStreamCaptureModeThreadLocal = 1
+
+
+class FakeCudart(ModuleType):
+    """The module; `failing` names functions that give an error."""
+
+    def __init__(self, driver: FakeDriver) -> None:
+        super().__init__("cuda.bindings.runtime")
+        self.driver = driver
+        self.failing: set[str] = set()
+        self.alive = 0  # graphs, recorded or executable
+        self.launches = 0
+        self.cudaStreamCaptureMode = cudaStreamCaptureMode
+
+    def _status(self, name: str) -> cudaError_t:
+        failed = name in self.failing
+        return cudaError_t.cudaErrorStreamCaptureUnsupported if failed else cudaError_t.cudaSuccess
+
+    def cudaStreamBeginCapture(self, stream: int, mode: Any) -> tuple[Any]:
+        status = self._status("cudaStreamBeginCapture")
+        if not status:
+            assert self.driver.recorded is None
+            self.driver.recorded = []
+        return (status,)
+
+    def cudaStreamEndCapture(self, stream: int) -> tuple[Any, Any]:
+        graph, self.driver.recorded = self.driver.recorded, None
+        status = self._status("cudaStreamEndCapture")
+        self.alive += not status
+        return status, None if status else graph
+
+    def cudaGraphInstantiate(self, graph: Any, flags: int) -> tuple[Any, Any]:
+        status = self._status("cudaGraphInstantiate")
+        self.alive += not status
+        return status, None if status else list(graph)
+
+    def cudaGraphLaunch(self, graphExec: Any, stream: int) -> tuple[Any]:
+        status = self._status("cudaGraphLaunch")
+        if not status:
+            self.driver.need_context()
+            self.launches += 1
+            for work in graphExec:
+                work()
+        return (status,)
+
+    def cudaGraphDestroy(self, graph: Any) -> tuple[Any]:
+        self.alive -= 1
+        return (self._status(""),)
+
+    def cudaGraphExecDestroy(self, graphExec: Any) -> tuple[Any]:
+        self.alive -= 1
+        return (self._status(""),)
