@@ -281,7 +281,7 @@ class _Bound:
             raise
 
     def _bind(self, name: str, shape: tuple[int, ...]) -> None:
-        """Host and device buffers of one tensor, zeroed; an empty one has no host memory, but TensorRT wants an address."""
+        """Host and device buffers of one tensor, zeroed; TensorRT wants an address of an empty one too."""
         tensorrt = import_tensorrt()
         plan: trt.ICudaEngine = self._plan
         if min(shape, default=0) < 0:
