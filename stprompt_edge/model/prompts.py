@@ -16,7 +16,7 @@ from stprompt_edge.model.clip import Clip
 
 CONTEXT_LENGTH = 8  # learned vectors before each class name
 _PLACEHOLDER = "X"  # one token; its embedding is replaced by a learned vector
-_CONTEXT_STD = 0.02  # of the random start, as CoOp
+CONTEXT_STD = 0.02  # of the random start, as CoOp
 
 
 class PromptLearner(nn.Module):
@@ -37,7 +37,7 @@ class PromptLearner(nn.Module):
         with torch.no_grad():
             embeddings = clip.model.token_embedding(self.tokens)
         self.register_buffer("token_embeddings", embeddings, persistent=False)  # [P, N, W]
-        self.context = nn.Parameter(torch.randn(CONTEXT_LENGTH, embeddings.shape[-1]) * _CONTEXT_STD)
+        self.context = nn.Parameter(torch.randn(CONTEXT_LENGTH, embeddings.shape[-1]) * CONTEXT_STD)
 
     def forward(self) -> Tensor:
         """Unit-length label prompts [P, D]; the gradient reaches `context` and nothing in CLIP."""

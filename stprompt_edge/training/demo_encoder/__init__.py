@@ -5,13 +5,14 @@ STPrompt from video-level labels, calibration, export) treats it as any pretrain
 """
 
 from stprompt_edge.training.demo_encoder.captions import CAPTIONS, Captions
-from stprompt_edge.training.demo_encoder.contrastive import EncoderSettings, train_encoder
+from stprompt_edge.training.demo_encoder.contrastive import EncoderSettings, Phase, train_encoder
 from stprompt_edge.training.demo_encoder.samples import Samples, load_samples, render_samples
 
 __all__ = [
     "CAPTIONS",
     "Captions",
     "EncoderSettings",
+    "Phase",
     "Samples",
     "load_samples",
     "render_samples",

@@ -24,35 +24,50 @@ from torch.nn import functional as F
 from stprompt_edge.geometry import Geometry
 from stprompt_edge.model.clip import Clip, load_clip
 from stprompt_edge.model.encoder import Embeddings, Groups, PackedEncoder, gather_windows
+from stprompt_edge.model.prompts import CONTEXT_LENGTH, CONTEXT_STD
 from stprompt_edge.preprocess import Preprocessor
 from stprompt_edge.training.demo_encoder.captions import CAPTIONS, UNKNOWN
 from stprompt_edge.training.demo_encoder.muon import Muon
 from stprompt_edge.training.demo_encoder.samples import Samples
-from stprompt_edge.training.scenes.scene import ANOMALIES
+from stprompt_edge.training.scenes.scene import ANOMALIES, NORMAL
 
-MODEL = "stprompt-demo-16"
+MODEL, TEXT_WIDTH = "stprompt-demo-16", 128
 LARGEST_LOGIT_SCALE = math.log(100)  # as CLIP
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncoderSettings:
-    """How to train.
+class Phase:
+    """A stretch of the training with a learning rate that rises and falls.
 
     Args:
-        steps: batches; the learning rate rises over warmup of them and falls to zero along a cosine.
-        frames: per batch, with fine and coarse windows of each.
+        steps: batches; the learning rate rises over `warmup` of them and falls to zero along a cosine.
+        fine, coarse: windows of each frame in a batch.
+        patches: of a frame's patches are kept in a batch (Li et al. 2023, FLIP); all in the last `whole_steps`.
+        as_used: also train what the heads will do with the encoder: average a frame's fine windows (eq. 3), and put
+            vectors that are no words before a class name (the learned prefix).
     """
 
-    steps: int = 3000
+    steps: int
+    learning_rate: float
     warmup: int = 100
-    frames: int = 16
     fine: int = 8
     coarse: int = 3
-    patches: float = 0.5  # of a frame's patches are kept in a batch (Li et al. 2023, FLIP); all in the last steps
-    whole_steps: int = 200
-    learning_rate: float = 2e-3
+    patches: float = 0.5
+    whole_steps: int = 0
+    as_used: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderSettings:
+    """How to train: `frames` per batch, through the phases in order."""
+
+    frames: int = 16
     weight_decay: float = 0.05
     seed: int = 0
+    phases: tuple[Phase, ...] = (
+        Phase(steps=3000, learning_rate=2e-3, whole_steps=200),
+        Phase(steps=350, learning_rate=5e-4, warmup=20, fine=12, patches=1.0, as_used=True),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +78,8 @@ class CaptionedBatch:
     fine: Tensor  # [B, K] int64
     coarse: Tensor  # [B, L] int64
     kept: Tensor  # [B, P] int64, the frame's own tokens that its embedding is made of: the class token and some patches
+    prefix: Tensor | None  # [P, W] vectors to put before the captions
+    averaged: Tensor | None  # [B] bool, frames whose fine windows show together what the frame does
     captions: Tensor  # [C'] int64, those of CAPTIONS that this batch compares with
     concepts: tuple[Tensor, Tensor, Tensor]  # of frames [B], fine windows [B*K], coarse windows [B*L]
 
@@ -72,8 +89,8 @@ class Progress:
     """One line of the training."""
 
     step: int
-    losses: tuple[float, float, float]  # frames, fine and coarse windows
-    accuracies: tuple[float, float, float]  # the best caption is a right one
+    losses: tuple[float, ...]  # frames, fine and coarse windows, averaged windows
+    accuracies: tuple[float, ...]  # the best caption is a right one
 
 
 def train_encoder(
@@ -83,22 +100,31 @@ def train_encoder(
     clip = load_clip(MODEL, "none", settings.seed)
     clip.model.train().requires_grad_(True)
     clip.model.token_embedding.requires_grad_(False)  # random vectors tell words apart; two thirds of all weights
+    for phase in settings.phases:
+        run_phase(clip, samples, settings, phase, on_progress)
+    with torch.no_grad():
+        clip.model.logit_scale.clamp_(max=LARGEST_LOGIT_SCALE)
+    clip.model.eval().requires_grad_(False)
+    return clip
+
+
+def run_phase(
+    clip: Clip, samples: Samples, settings: EncoderSettings, phase: Phase, on_progress: Callable[[Progress], None]
+) -> None:
+    """Train a CLIP, in place, for the steps of a phase."""
     encoder, geometry = PackedEncoder(clip.model.visual, Geometry()), Geometry()
     tokens = clip.tokenize(list(CAPTIONS.texts))
     right, wrong = torch.from_numpy(CAPTIONS.right), torch.from_numpy(CAPTIONS.wrong)
-    optimizers = _optimizers(clip.model, settings)
-    batches = prefetched(captioned_batches(samples, settings, Preprocessor(clip.preprocessing), geometry))
-    for step, batch in enumerate(batches):
+    optimizers = _optimizers(clip.model, settings.weight_decay)
+    batches = captioned_batches(samples, settings, phase, Preprocessor(clip.preprocessing), geometry)
+    for step, batch in enumerate(prefetched(batches)):
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
-            group["lr"] = settings.learning_rate * schedule(step, settings)
-        embeddings = embed_pictures(encoder, batch)
-        captions = embed_captions(clip.model, tokens[batch.captions])
+            group["lr"] = phase.learning_rate * schedule(step, phase)
+        captions = embed_captions(clip.model, tokens[batch.captions], batch.prefix)
         scale = clip.model.logit_scale.clamp(max=LARGEST_LOGIT_SCALE).exp()
         parts = [
-            _compare(
-                picture.flatten(0, -2), captions, scale, right[rows][:, batch.captions], wrong[rows][:, batch.captions]
-            )
-            for picture, rows in zip(embeddings, batch.concepts, strict=True)
+            _compare(pictures, captions, scale, right[rows][:, batch.captions], wrong[rows][:, batch.captions])
+            for pictures, rows in captioned_pictures(embed_pictures(encoder, batch), batch)
         ]
         loss = torch.stack([part[0] for part in parts]).mean()
         clip.model.zero_grad()
@@ -107,11 +133,17 @@ def train_encoder(
         for optimizer in optimizers:
             optimizer.step()
         losses, accuracies = (tuple(float(part[n].detach()) for part in parts) for n in (0, 1))
-        on_progress(Progress(step=step, losses=losses, accuracies=accuracies))  # type: ignore[arg-type]
-    with torch.no_grad():
-        clip.model.logit_scale.clamp_(max=LARGEST_LOGIT_SCALE)
-    clip.model.eval().requires_grad_(False)
-    return clip
+        on_progress(Progress(step=step, losses=losses, accuracies=accuracies))
+
+
+def captioned_pictures(embeddings: Embeddings, batch: CaptionedBatch) -> list[tuple[Tensor, Tensor]]:
+    """Embeddings [N, D] of each kind of picture with the rows of their concepts: frames, fine and coarse windows and,
+    where `batch.averaged` says of which frames, the mean of a frame's fine windows."""
+    pictures = [picture.flatten(0, -2) for picture in embeddings]
+    found = list(zip(pictures, batch.concepts, strict=True))
+    if batch.averaged is not None and batch.averaged.any():
+        found.append((embeddings.fine.mean(dim=1)[batch.averaged], batch.concepts[0][batch.averaged]))
+    return found
 
 
 def embed_pictures(encoder: PackedEncoder, batch: CaptionedBatch) -> Embeddings:
@@ -132,23 +164,26 @@ def embed_pictures(encoder: PackedEncoder, batch: CaptionedBatch) -> Embeddings:
     return encoder.run_blocks(x, groups)
 
 
-def schedule(step: int, settings: EncoderSettings) -> float:
+def schedule(step: int, phase: Phase) -> float:
     """Part of the full learning rate at a step: linear rise, then a cosine down to zero."""
-    if step < settings.warmup:
-        return (step + 1) / settings.warmup
-    done = (step - settings.warmup) / max(settings.steps - settings.warmup, 1)
+    if step < phase.warmup:
+        return (step + 1) / phase.warmup
+    done = (step - phase.warmup) / max(phase.steps - phase.warmup, 1)
     return 0.5 * (1 + math.cos(math.pi * done))
 
 
-def embed_captions(model: Any, tokens_CN: Tensor) -> Tensor:
-    """Unit-length embeddings [C, D]. Texts are cut behind the longest one: attention only looks back, so the ends
-    are the same as with the full context."""
+def embed_captions(model: Any, tokens_CN: Tensor, prefix_PW: Tensor | None = None) -> Tensor:
+    """Unit-length embeddings [C, D], with vectors between the start of each text and its first word if given. Texts
+    are cut behind the longest one: attention only looks back, so the ends are the same as with the full context."""
     longest = int(tokens_CN.argmax(dim=-1).max()) + 1
     tokens = tokens_CN[:, :longest]
-    x = model.token_embedding(tokens) + model.positional_embedding[:longest]
+    words, ends = model.token_embedding(tokens), tokens.argmax(dim=-1)
+    if prefix_PW is not None:
+        words = torch.cat([words[:, :1], prefix_PW.expand(len(words), -1, -1), words[:, 1:]], dim=1)
+        ends, longest = ends + len(prefix_PW), longest + len(prefix_PW)
+    x = words + model.positional_embedding[:longest]
     x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:longest, :longest]))
-    ends = x[torch.arange(len(x)), tokens.argmax(dim=-1)]
-    return F.normalize(ends @ model.text_projection, dim=-1)
+    return F.normalize(x[torch.arange(len(x)), ends] @ model.text_projection, dim=-1)
 
 
 def contrastive_pairs_loss(logits_NC: Tensor, right_NC: Tensor, wrong_NC: Tensor) -> Tensor:
@@ -172,14 +207,13 @@ def _compare(pictures: Tensor, captions: Tensor, scale: Tensor, right: Tensor, w
 
 
 def captioned_batches(
-    samples: Samples, settings: EncoderSettings, preprocess: Preprocessor, geometry: Geometry
+    samples: Samples, settings: EncoderSettings, phase: Phase, preprocess: Preprocessor, geometry: Geometry
 ) -> Iterator[CaptionedBatch]:
     """Seeded batches: frames in shuffled rounds, mirrored and recoloured at random, with chosen windows."""
     rng = np.random.default_rng(settings.seed)
-    order = np.concatenate(
-        [rng.permutation(len(samples)) for _ in range(-(-settings.steps * settings.frames // len(samples)))]
-    )
-    for step in range(settings.steps):
+    rounds = -(-phase.steps * settings.frames // len(samples))
+    order = np.concatenate([rng.permutation(len(samples)) for _ in range(rounds)])
+    for step in range(phase.steps):
         chosen = order[step * settings.frames : (step + 1) * settings.frames]
         images, fine, coarse, rows = [], [], [], ([], [], [])  # type: ignore[var-annotated]
         for index in chosen.tolist():
@@ -188,25 +222,37 @@ def captioned_batches(
             images.append(preprocess(picture[:, ::-1] if mirrored else picture).image)
             rows[0].append(samples.frame_concepts[index])
             for kind, grid, count, windows, found in (
-                (1, geometry.fine, settings.fine, samples.fine_concepts, fine),
-                (2, geometry.coarse, settings.coarse, samples.coarse_concepts, coarse),
+                (1, geometry.fine, phase.fine, samples.fine_concepts, fine),
+                (2, geometry.coarse, phase.coarse, samples.coarse_concepts, coarse),
             ):
                 concepts = mirror(windows[index], geometry.windows_per_side(grid)) if mirrored else windows[index]
                 picked = choose_windows(concepts, count, rng)
                 found.append(picked)
                 rows[kind].extend(concepts[picked])
         captions = np.array([rng.choice(group) for group in CAPTIONS.groups])
-        whole = step >= settings.steps - settings.whole_steps
+        share = 1.0 if step >= phase.steps - phase.whole_steps else phase.patches
+        concepts = tuple(torch.tensor(np.array(row), dtype=torch.int64) for row in rows)
         yield CaptionedBatch(
-            kept=torch.from_numpy(
-                keep_tokens(len(images), geometry.tokens_per_side**2, 1.0 if whole else settings.patches, rng)
-            ),
+            kept=torch.from_numpy(keep_tokens(len(images), geometry.tokens_per_side**2, share, rng)),
             image=torch.from_numpy(np.stack(images)),
             fine=torch.from_numpy(np.stack(fine)),
             coarse=torch.from_numpy(np.stack(coarse)),
+            prefix=random_prefix(rng) if phase.as_used and step % 2 else None,
+            averaged=show_together(concepts[0], concepts[1]) if phase.as_used else None,
             captions=torch.from_numpy(captions),
-            concepts=tuple(torch.tensor(np.array(row), dtype=torch.int64) for row in rows),  # type: ignore[arg-type]
+            concepts=concepts,  # type: ignore[arg-type]
         )
+
+
+def random_prefix(rng: np.random.Generator) -> Tensor:
+    """Vectors as a prompt learner starts with: [CONTEXT_LENGTH, W]."""
+    return torch.from_numpy(rng.normal(0, CONTEXT_STD, (CONTEXT_LENGTH, TEXT_WIDTH)).astype(np.float32))
+
+
+def show_together(frames_B: Tensor, fine_N: Tensor) -> Tensor:
+    """[B] bool: a normal frame, or an abnormal one with an abnormal window among the chosen ones."""
+    normal = torch.tensor([name.startswith(NORMAL) for name in CAPTIONS.concepts])[frames_B]
+    return normal | (fine_N.view(len(frames_B), -1) < len(ANOMALIES)).any(dim=1)
 
 
 def keep_tokens(frames: int, patches: int, share: float, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -250,10 +296,10 @@ def prefetched(batches: Iterator[CaptionedBatch]) -> Iterator[CaptionedBatch]:
             yield batch
 
 
-def _optimizers(model: Any, settings: EncoderSettings) -> tuple[torch.optim.Optimizer, ...]:
+def _optimizers(model: Any, weight_decay: float) -> tuple[torch.optim.Optimizer, ...]:
     """Muon for the matrices of the transformers' blocks, AdamW for everything else."""
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     blocks = [p for name, p in trained.items() if "resblocks" in name and p.ndim == 2]
     others = [p for name, p in trained.items() if not ("resblocks" in name and p.ndim == 2)]
-    muon = Muon(blocks, lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    return muon, torch.optim.AdamW(others, lr=settings.learning_rate, weight_decay=0.0, betas=(0.9, 0.98), eps=1e-6)
+    muon = Muon(blocks, lr=0.0, weight_decay=weight_decay)  # run_phase sets the rate of each step
+    return muon, torch.optim.AdamW(others, lr=0.0, weight_decay=0.0, betas=(0.9, 0.98), eps=1e-6)

@@ -7,11 +7,13 @@ import torch
 from stprompt_edge.geometry import Geometry
 from stprompt_edge.model.clip import embed_texts, load_clip
 from stprompt_edge.model.encoder import PackedEncoder
+from stprompt_edge.model.prompts import PromptLearner
 from stprompt_edge.preprocess import Preprocessor
 from stprompt_edge.training.demo_encoder.captions import CAPTIONS
 from stprompt_edge.training.demo_encoder.contrastive import (
     MODEL,
     EncoderSettings,
+    Phase,
     captioned_batches,
     choose_windows,
     contrastive_pairs_loss,
@@ -19,12 +21,16 @@ from stprompt_edge.training.demo_encoder.contrastive import (
     embed_pictures,
     keep_tokens,
     mirror,
+    random_prefix,
     schedule,
+    show_together,
     train_encoder,
 )
 from stprompt_edge.training.demo_encoder.samples import Samples, render_place
 
-TINY = EncoderSettings(steps=2, warmup=1, frames=2, fine=3, coarse=2, whole_steps=1)
+PLAIN = Phase(steps=2, learning_rate=1e-3, warmup=1, fine=3, coarse=2, whole_steps=1)
+AS_USED = Phase(steps=2, learning_rate=1e-3, warmup=1, fine=3, coarse=2, patches=1.0, as_used=True)
+TINY = EncoderSettings(frames=2, phases=(PLAIN, AS_USED))
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +72,7 @@ def test_captions_are_embedded_as_open_clip_embeds_texts():
 def test_with_all_patches_pictures_are_embedded_as_at_the_edge(place):
     clip = load_clip(MODEL, "none", 0)
     encoder = PackedEncoder(clip.model.visual, Geometry())
-    settings = EncoderSettings(steps=1, warmup=1, frames=2, fine=3, coarse=2, whole_steps=1)
-    batch = next(captioned_batches(place, settings, Preprocessor(clip.preprocessing), Geometry()))
+    batch = next(captioned_batches(place, TINY, AS_USED, Preprocessor(clip.preprocessing), Geometry()))
     with torch.inference_mode():
         got, expected = embed_pictures(encoder, batch), encoder(batch.image, batch.fine, batch.coarse)
     for mine, theirs in zip(got, expected, strict=True):
@@ -75,7 +80,8 @@ def test_with_all_patches_pictures_are_embedded_as_at_the_edge(place):
 
 
 def test_batches_have_the_asked_sizes_and_known_concepts(place):
-    batches = list(captioned_batches(place, TINY, Preprocessor(load_clip(MODEL, "none").preprocessing), Geometry()))
+    preprocess = Preprocessor(load_clip(MODEL, "none").preprocessing)
+    batches = list(captioned_batches(place, TINY, PLAIN, preprocess, Geometry()))
     assert [batch.kept.shape for batch in batches] == [(2, 99), (2, 197)]
     for batch in batches:
         assert batch.image.shape == (2, 3, 224, 224)
@@ -93,7 +99,22 @@ def test_training_repeats_to_the_bit_and_changes_both_towers(place):
 
 @pytest.mark.parametrize(("step", "expected"), [(0, 0.1), (9, 1.0), (10, 1.0), (60, 0.5), (110, 0.0)])
 def test_the_learning_rate_rises_and_falls(step, expected):
-    assert schedule(step, EncoderSettings(steps=110, warmup=10)) == pytest.approx(expected)
+    assert schedule(step, Phase(steps=110, learning_rate=1.0, warmup=10)) == pytest.approx(expected)
+
+
+def test_words_before_a_caption_are_those_of_the_prompt_learner():
+    clip = load_clip(MODEL, "none", 0)
+    prompts, prefix = PromptLearner(clip, ["fighting"]), random_prefix(np.random.default_rng(0))
+    with torch.inference_mode():
+        prompts.context.copy_(prefix)
+        got = embed_captions(clip.model, clip.tokenize(["fighting"]), prefix)
+        torch.testing.assert_close(got, prompts(), atol=1e-5, rtol=0)
+
+
+def test_averaged_windows_show_what_the_frame_does_only_with_an_abnormal_one_among_them():
+    normal, fight = CAPTIONS.concept("normal|shop"), CAPTIONS.concept("fighting|shop")
+    frames, windows = torch.tensor([normal, fight, fight]), torch.tensor([9, 9, 9, 9, 9, 0])
+    assert show_together(frames, windows).tolist() == [True, False, True]
 
 
 def test_mirrored_windows():

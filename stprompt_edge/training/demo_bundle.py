@@ -1,0 +1,149 @@
+"""Makes the packaged demo bundle from nothing: `make demo-bundle`, or `python -m stprompt_edge.training.demo_bundle`.
+
+Scenes -> encoder -> features -> STPrompt from video-level labels -> thresholds -> bundle, with the steps that a user
+takes with real footage; only the encoder is trained here, where others take a pretrained one. Every step keeps its
+result in the working folder and is skipped when that is there.
+
+Three sets of cameras are rendered and never mixed: training, calibration (thresholds) and test (figures only).
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from safetensors.torch import save
+
+from stprompt_edge.assets import DEMO_BUNDLE, DEMO_CLIP
+from stprompt_edge.bundle import Bundle, load_bundle
+from stprompt_edge.export.exporting import ExportSettings, Model, export_bundle
+from stprompt_edge.files import write_bytes_atomic
+from stprompt_edge.model.checkpoint import load_checkpoint
+from stprompt_edge.model.clip import load_clip
+from stprompt_edge.runtime.backends import open_backend
+from stprompt_edge.training.commands import TrainSettings, train
+from stprompt_edge.training.datasets import load_dataset
+from stprompt_edge.training.demo_encoder import EncoderSettings, load_samples, render_samples, train_encoder
+from stprompt_edge.training.demo_thresholds import choose_alarm, choose_localization, located_windows
+from stprompt_edge.training.evaluation import EvaluationSettings, evaluate_bundle
+from stprompt_edge.training.extraction import ExtractionSettings, extract_dataset
+from stprompt_edge.training.recipe import load_recipe
+from stprompt_edge.training.scenes import render_dataset
+from stprompt_edge.vocabulary import load_vocabulary
+
+WORK = Path("build/demo")
+CLIP, VOCABULARY, RECIPE = "stprompt-demo-16", "scenes", "scenes"
+SCENES_SEED, TRAIN_VIDEOS, TEST_VIDEOS = 0, 60, 40
+CALIBRATION_SEED, CALIBRATION_VIDEOS = 1, 24
+PLACES = 2400  # of ten frames each, for the encoder
+NOTE = "rendered scenes only; it shows that the pipeline works and knows nothing of real cameras"
+
+Say = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DemoPlan:
+    """How much of everything; the defaults make what is packaged, the tests make less."""
+
+    work: Path = WORK
+    out: Path = DEMO_BUNDLE
+    train_videos: int = TRAIN_VIDEOS
+    test_videos: int = TEST_VIDEOS
+    calibration_videos: int = CALIBRATION_VIDEOS
+    seconds: tuple[float, float] = (20.0, 60.0)
+    places: int = PLACES
+    encoder: EncoderSettings = dataclasses.field(default_factory=EncoderSettings)
+    epochs: int | None = None
+    workers: int = 1
+
+
+def make_demo_bundle(plan: DemoPlan, say: Say = print) -> Bundle:
+    """Every step from rendering to the packaged bundle; what the working folder holds already is taken from there."""
+    for name, seed, train_count, test_count in (
+        ("scenes", SCENES_SEED, plan.train_videos, plan.test_videos),
+        ("calibration", CALIBRATION_SEED, plan.calibration_videos, 0),
+    ):
+        if not (plan.work / name / "labels.csv").exists():
+            say(f"rendering {train_count + test_count} videos: {name}")
+            render_dataset(plan.work / name, seed, train_count, test_count, seconds=plan.seconds, workers=plan.workers)
+    weights = _encoder(plan, say)
+    features = _features(plan, weights, say)
+    say("training STPrompt from video-level labels")
+    settings = TrainSettings(
+        features=features, out=plan.work / "checkpoint", vocabulary=VOCABULARY, recipe=RECIPE,
+        pretrained=str(weights), epochs=plan.epochs,
+    )  # fmt: skip
+    checkpoint = load_checkpoint(train(settings, stop=threading.Event(), on_epoch=lambda row, recipe: None))
+    model = Model.from_checkpoint(load_clip(CLIP, str(weights)), checkpoint)
+    model = dataclasses.replace(model, training={**checkpoint.training, "note": NOTE})
+    say("exporting a draft and choosing its thresholds on the calibration videos")
+    export = ExportSettings(precisions=("cpu8",), parity_video=DEMO_CLIP)
+    calibrated = calibrate(model, export_bundle(model, plan.work / "draft", export), plan)
+    say(f"exporting {plan.out}")
+    return export_bundle(calibrated, plan.out, export)
+
+
+def calibrate(model: Model, draft: Bundle, plan: DemoPlan) -> Model:
+    """The model with the localization and the alarm that do best on the calibration videos."""
+    videos = load_dataset(plan.work / "calibration", "auto")
+    with open_backend("onnx", draft).backend as backend:
+        frames = [frame for video in videos.videos for frame in located_windows(video, draft, backend)]
+    localization, _ = choose_localization(draft, frames)
+    settings = EvaluationSettings(streaming=True, split="train", processes=plan.workers)
+    figures = evaluate_bundle(draft, videos, settings).figures
+    assert figures.alarm is not None  # streaming always has it
+    return dataclasses.replace(model, localization=localization, alarm=choose_alarm(figures.alarm))
+
+
+def _encoder(plan: DemoPlan, say: Say) -> Path:
+    """Weights of the small CLIP, as a file that open_clip loads."""
+    weights, samples = plan.work / "demo-encoder.safetensors", plan.work / "samples.safetensors"
+    if not samples.exists():
+        say(f"rendering frames of {plan.places} places")
+        render_samples(samples, SCENES_SEED, plan.places, workers=plan.workers)
+    if not weights.exists():
+        say(f"training the encoder in phases of {', '.join(str(phase.steps) for phase in plan.encoder.phases)} steps")
+        clip = train_encoder(
+            load_samples(samples),
+            plan.encoder,
+            lambda p: say(f"step {p.step + 1}: losses {p.losses}, right {p.accuracies}") if p.step % 50 == 0 else None,
+        )
+        write_bytes_atomic(weights, save({n: t.contiguous() for n, t in clip.model.state_dict().items()}))
+    return weights
+
+
+def _features(plan: DemoPlan, weights: Path, say: Say) -> Path:
+    """Features of the rendered data set, through a bundle without heads."""
+    bundle, features = plan.work / "encoder", plan.work / "features"
+    stride = load_recipe(RECIPE).stride
+    if not (bundle / "bundle.json").exists():
+        say("exporting the encoder")
+        clip, vocabulary = load_clip(CLIP, str(weights)), load_vocabulary(VOCABULARY)
+        settings = ExportSettings(precisions=("cpu8",), parity_video=DEMO_CLIP)
+        export_bundle(Model.zero_shot(clip, vocabulary, stride), bundle, settings)
+    say("extracting features")
+    extract_dataset(
+        load_dataset(plan.work / "scenes", "auto"),
+        features,
+        ExtractionSettings(bundle=load_bundle(bundle).path, stride=stride, keep_windows=True, processes=plan.workers),
+    )
+    return features
+
+
+def main() -> None:
+    """Make the packaged bundle."""
+    parser = argparse.ArgumentParser(prog="python -m stprompt_edge.training.demo_bundle", description=__doc__)
+    parser.add_argument("--work", type=Path, default=WORK, help="folder of what is made on the way")
+    parser.add_argument("--out", type=Path, default=DEMO_BUNDLE, help="bundle to make")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    given = parser.parse_args()
+    bundle = make_demo_bundle(DemoPlan(work=given.work, out=given.out, workers=given.workers))
+    print(f"wrote {bundle.path}")
+
+
+if __name__ == "__main__":
+    main()
