@@ -51,6 +51,7 @@ def test_the_modules_that_use_tensorrt_are_found() -> None:
         "export/engine/network.py",
         "export/engine/monitor.py",
         "runtime/backends/tensorrt.py",
+        "runtime/engines/execution.py",
         "runtime/engines/tensorrt_api.py",
     } <= found
 
