@@ -231,6 +231,7 @@ def bench_report(result: BenchResult) -> RenderableType:
     )
     for step, stages in (
         ("watch", result.watch),
+        ("watch, on the device", result.watch_device or {}),
         ("watch, all windows", result.watch_all),
         ("locate", result.locate),
         ("bare", {"encoder alone": result.bare_encode}),

@@ -4,6 +4,8 @@ The order of a step depends on the motion kind: `pixel` picks K windows before e
 `feature` encodes all fine windows and picks afterwards. A method that judges all windows (K = 49) has them encoded in
 order. Memory is bounded: a frame is held for the motion's delay and the adapter's lookahead, no longer.
 
+Where the backend's device preprocesses frames itself, it does all up to the picked windows' embeddings in one launch.
+
 Suffixes: D width of the embedding.
 """
 
@@ -20,7 +22,8 @@ from numpy.typing import NDArray
 from stprompt_edge.bundle import Bundle
 from stprompt_edge.preprocess import PreprocessedFrame, Preprocessor
 from stprompt_edge.runtime.alarm import Alarm, AlarmSettings
-from stprompt_edge.runtime.backends.base import Backend
+from stprompt_edge.runtime.backends import open_frame_stream
+from stprompt_edge.runtime.backends.base import Backend, WatchedFrame
 from stprompt_edge.runtime.localize import make_localizer
 from stprompt_edge.runtime.motion import (
     SecondDifference,
@@ -50,7 +53,7 @@ class _Step:
     """A sampled frame on its way through the stages."""
 
     frame: CameraFrame
-    preprocessed: PreprocessedFrame
+    preprocessed: PreprocessedFrame | None = None  # None while only the device has needed it
     x_clip_D: NDArray[np.float32] | None = None
     fine: NDArray[np.float32] | None = None  # [49, D] when all fine windows were encoded
     coarse: NDArray[np.float32] | None = None  # [16, D] when all coarse windows were encoded
@@ -66,6 +69,7 @@ class Detector:
         localize: in every frame, only while the alarm is on, or never.
         lookahead: later sampled frames that the adapter may use, so detections come that much later; None for all
             that count, which gives the offline scores.
+        device_frames: preprocess frames on the backend's device where it can; False for the CPU's definition itself.
         localize_also: is this sampled frame to be localized whatever `localize` says? It costs such a frame a second
             pass through the encoder, so that its score stays what it would have been.
         on_features: told the embedding and the vector to smooth of each sampled frame, in order; see `Scorer`.
@@ -79,6 +83,7 @@ class Detector:
         alarm: AlarmSettings | None = None,
         localize: LocalizeWhen = "alarm",
         lookahead: int | None = 0,
+        device_frames: bool = True,
         localize_also: Callable[[CameraFrame], bool] = lambda frame: False,
         on_features: Callable[[NDArray[np.float32], NDArray[np.float32]], None] = lambda x_clip_D, features: None,
     ) -> None:
@@ -94,44 +99,66 @@ class Detector:
         self._scorer = make_scorer(bundle, backend)
         self._kernel = StreamingKernel(self._scorer.width, self._method.sigma, lookahead)
         self._localizer = make_localizer(bundle, backend)
+        self._stream = open_frame_stream(bundle, backend) if device_frames else None
         self._all_fine = np.arange(bundle.geometry.fine_count, dtype=np.int64)
         self._all_coarse = np.arange(bundle.geometry.coarse_count * self._localizer.uses_coarse, dtype=np.int64)
         self._awaiting_motion: deque[_Step] = deque()
         self._awaiting_context: deque[_Step] = deque()
+        self.on_device = self._stream is not None  # frames are preprocessed there
         self.alarm = Alarm(alarm or AlarmSettings.from_bundle(bundle.manifest.alarm))
         self.timer = StageTimer()
 
     def push(self, frame: CameraFrame) -> list[DetectedFrame]:
         """Take the next sampled frame; give the detections that it completes: none at first, then one each."""
         with self.timer.measure("step"):
-            with self.timer.measure("preprocess"):
-                step = _Step(frame, self._preprocess(frame.image_bgr))
+            step = _Step(frame)
             self._awaiting_motion.append(step)
+            if self._stream is not None:
+                with self.timer.measure("watch"):
+                    watched = self._stream.push(frame.image_bgr)
+                return [] if watched is None else list(self._advance_watched(watched))
             difference = self._push_motion(step)
             return [] if difference is None else list(self._advance(difference))
 
     def flush(self) -> list[DetectedFrame]:
         """The stream has ended: the detections that were held back."""
-        detections = [found for difference in self._difference.flush() for found in self._advance(difference)]
+        watched = self._stream.flush() if self._stream is not None else None
+        detections = [] if watched is None else list(self._advance_watched(watched))
+        detections += [found for difference in self._difference.flush() for found in self._advance(difference)]
         for context in self._kernel.flush():
             detections.append(self._detect(self._awaiting_context.popleft(), context))
         return detections
 
     def _push_motion(self, step: _Step) -> NDArray[np.float32] | None:
         if self._method.motion == "pixel":
+            preprocessed = self._preprocessed(step)
             with self.timer.measure("motion"):
-                return self._difference.push(step.preprocessed.luma)
+                return self._difference.push(preprocessed.luma)
         self._encode(step, self._all_fine, self._coarse_now())
         assert step.fine is not None
         with self.timer.measure("motion"):
             return self._difference.push(step.fine)
 
     def _advance(self, difference: NDArray[np.float32]) -> Iterator[DetectedFrame]:
-        """The oldest frame without a selection now has its motion: aggregate, and score what that completes."""
+        """The oldest frame without a selection now has its motion: pick its windows, and go on with them."""
         step = self._awaiting_motion.popleft()
         with self.timer.measure("motion"):
             selection = self._select(difference)
-        selected_KD = self._selected_windows(step, selection)
+        yield from self._score(step, selection, self._selected_windows(step, selection))
+
+    def _advance_watched(self, watched: WatchedFrame) -> Iterator[DetectedFrame]:
+        """The same for a frame whose windows the device has picked and encoded."""
+        assert self._stream is not None
+        step = self._awaiting_motion.popleft()
+        step.x_clip_D = watched.frame_D
+        if self._expects_localization():
+            with self.timer.measure("encode"):
+                located = self._stream.locate()
+            step.fine, step.coarse = located.fine[0], located.coarse[0][: len(self._all_coarse)]
+        yield from self._score(step, watched.selection, watched.selected_KD)
+
+    def _score(self, step: _Step, selection: Selection, selected_KD: NDArray[np.float32]) -> Iterator[DetectedFrame]:
+        """Aggregate, and score what that completes."""
         with self.timer.measure("aggregate"):
             assert step.x_clip_D is not None
             features = self._scorer.features(step.x_clip_D, selected_KD, selection.attention)
@@ -157,14 +184,21 @@ class Detector:
 
     def _encode(self, step: _Step, fine: NDArray[np.int64], coarse: NDArray[np.int64]) -> NDArray[np.float32]:
         """Encode the frame with some of its windows; give the fine ones' embeddings, keep complete sets in the step."""
+        preprocessed = self._preprocessed(step)
         with self.timer.measure("encode"):
-            encoded = self._backend.encode(step.preprocessed.image[None], fine[None], coarse[None])
+            encoded = self._backend.encode(preprocessed.image[None], fine[None], coarse[None])
         step.x_clip_D = encoded.frame[0]
         if len(fine) == len(self._all_fine):
             step.fine = encoded.fine[0]
         if len(coarse) == len(self._all_coarse):
             step.coarse = encoded.coarse[0]
         return encoded.fine[0]
+
+    def _preprocessed(self, step: _Step) -> PreprocessedFrame:
+        if step.preprocessed is None:
+            with self.timer.measure("preprocess"):
+                step.preprocessed = self._preprocess(step.frame.image_bgr)
+        return step.preprocessed
 
     def _coarse_now(self) -> NDArray[np.int64]:
         return self._all_coarse if self._expects_localization() else self._all_coarse[:0]

@@ -121,3 +121,21 @@ def test_a_machine_without_cpuinfo_is_described_all_the_same(monkeypatch: pytest
 
     monkeypatch.setattr("builtins.open", refuse)
     assert set(latency.describe_machine()) == {"processor", "cores"}
+
+
+def test_the_step_on_a_device_is_measured_where_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, result: BenchResult
+) -> None:
+    pytest.importorskip("onnx")
+    from tests.fakes.device import engine_bundle, install, write_engine
+    from tests.fakes.preprocessor import FakePreprocessor
+
+    assert result.watch_device is None
+    monkeypatch.setattr("stprompt_edge.runtime.backends.device_stream.CudaPreprocessor", FakePreprocessor)
+    bundle = engine_bundle(tmp_path / "b")
+    write_engine(bundle, install(monkeypatch), device_frames=True)
+    measured = bench_bundle(bundle, "tensorrt", str(DEMO_CLIP), FRAMES)
+    assert "CUDA graph" in measured.backend
+    assert measured.watch_device is not None
+    assert set(measured.watch_device) == {"step", "watch", "aggregate", "heads"}
+    assert measured.sampled_frames_per_second == pytest.approx(1e3 / measured.watch_device["step"].p50_ms, abs=0.01)

@@ -13,7 +13,7 @@ from stprompt_edge import __version__
 from stprompt_edge.assets import DEMO_CLIP
 from stprompt_edge.bundle import ENCODER_NAMES, HEADS_NAME, Bundle, describe_file, load_bundle
 from stprompt_edge.errors import EnvironmentFailure, StpromptEdgeError, UsageError, nearest
-from stprompt_edge.export.engine.gate import FRAMES, compare_engine, measure_latency
+from stprompt_edge.export.engine.gate import FRAMES, compare_engine, compare_frames, measure_latency
 from stprompt_edge.export.engine.monitor import Progress
 from stprompt_edge.export.engine.network import Plan, PlanSettings, build_plan
 from stprompt_edge.export.parity import read_parity_frames
@@ -109,11 +109,11 @@ def build_engine(path: Path, settings: EngineSettings, progress: Progress = lamb
     with staged_engine(target) as folder:
         sidecar = _write_engines(bundle, device, version, settings, folder, progress)
         _write_sidecar(folder, sidecar)
-        sidecar = _verify(bundle, folder, sidecar, frames, settings, progress)
+        sidecar, on_cpu = _verify(bundle, folder, sidecar, frames, settings, progress)
         _write_sidecar(folder, sidecar)
         progress("moving the engine into place", 0.99)
         notes = comparison_notes(bundle, device, sidecar)
-    return BuiltEngine(folder=target, sidecar=sidecar, notes=notes)
+    return BuiltEngine(folder=target, sidecar=sidecar, notes=(*notes, *([on_cpu] if on_cpu else [])))
 
 
 def check_graphs(bundle: Bundle, precision: str) -> None:
@@ -248,15 +248,18 @@ def _verify(
     frames: Sequence[CameraFrame],
     settings: EngineSettings,
     progress: Progress,
-) -> EngineSidecar:
+) -> tuple[EngineSidecar, str]:
+    """The sidecar with what was measured, and why frames are preprocessed on the CPU if they are."""
     with TensorRTBackend(bundle, folder=folder) as backend:
         parity = compare_engine(
             bundle, backend, frames, settings.verify.name,
             batch=settings.batch.max, force=settings.force, progress=_part(progress, 0.83, 0.95),
         )  # fmt: skip
-        progress("timing the watch step", 0.96)
+        progress("comparing preprocessing on the device with the CPU's", 0.95)
+        on_cpu = compare_frames(bundle, backend, frames)
+        progress("timing the watch step", 0.97)
         latency = measure_latency(bundle, backend, frames)
-    return sidecar.model_copy(update={"parity": parity, "latency": latency})
+    return sidecar.model_copy(update={"parity": parity, "latency": latency, "device_frames": not on_cpu}), on_cpu
 
 
 def _write_sidecar(folder: Path, sidecar: EngineSidecar) -> None:

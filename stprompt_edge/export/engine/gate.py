@@ -6,9 +6,10 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stprompt_edge.bundle import Bundle, ParityFigures
-from stprompt_edge.errors import CheckFailed
+from stprompt_edge.errors import CheckFailed, StpromptEdgeError
 from stprompt_edge.export.engine.monitor import Progress
 from stprompt_edge.export.parity import (
     MAX_SCORE_DIFFERENCE,
@@ -22,6 +23,7 @@ from stprompt_edge.preprocess import Preprocessor
 from stprompt_edge.runtime.backends.base import Backend
 from stprompt_edge.runtime.backends.onnx import OnnxBackend
 from stprompt_edge.runtime.backends.tensorrt import TensorRTBackend
+from stprompt_edge.runtime.detector import Detector
 from stprompt_edge.runtime.engines.sidecar import LatencyFigures
 from stprompt_edge.runtime.records import CameraFrame
 
@@ -77,6 +79,47 @@ def trace_engine(
         width = encoded.frame.shape[-1]
         embeddings += [x.reshape(-1, width) for x in (encoded.frame, encoded.fine, encoded.coarse)]
     return Trace(embeddings=np.concatenate(embeddings), scores=np.concatenate([trace.scores for trace in traces]))
+
+
+def compare_frames(bundle: Bundle, backend: TensorRTBackend, frames: Sequence[CameraFrame]) -> str:
+    """Whether the device's own preprocessing may be used: its embeddings and scores against those of the CPU's.
+
+    Returns:
+        Why not; empty if it may.
+    """
+    if bundle.manifest.method.motion != "pixel":
+        return "frames are preprocessed on the CPU: the method compares embeddings, not pixels"
+    sidecar, backend.sidecar = backend.sidecar, backend.sidecar.model_copy(update={"device_frames": True})
+    try:
+        found = _trace_frames(bundle, backend, frames, device_frames=True)
+    except StpromptEdgeError as exc:
+        return f"frames are preprocessed on the CPU: {exc.what}"
+    finally:
+        backend.sidecar = sidecar
+    figures = compare(found, _trace_frames(bundle, backend, frames, device_frames=False), "")
+    if within_limits(figures):
+        return ""
+    return (
+        f"frames are preprocessed on the CPU: the device's give cosine {figures.min_cosine:.4f}, "
+        f"score difference {figures.max_score_difference:.4f}"
+    )
+
+
+def _trace_frames(
+    bundle: Bundle, backend: TensorRTBackend, frames: Sequence[CameraFrame], *, device_frames: bool
+) -> Trace:
+    """Scores of frames, and what they are made of: their embeddings, and the vectors to smooth."""
+    rows: list[NDArray[np.float32]] = []
+    detector = Detector(
+        bundle, backend, localize="always", device_frames=device_frames,
+        on_features=lambda x_clip_D, features: rows.extend([x_clip_D, features]),
+    )  # fmt: skip
+    found = [detected for frame in frames for detected in detector.push(frame)] + detector.flush()
+    width = max(len(row) for row in rows)
+    return Trace(
+        embeddings=np.stack([np.pad(row, (0, width - len(row))) for row in rows]),
+        scores=np.array([detected.detection.score for detected in found], np.float32),
+    )
 
 
 def measure_latency(bundle: Bundle, backend: Backend, frames: Sequence[CameraFrame]) -> LatencyFigures:

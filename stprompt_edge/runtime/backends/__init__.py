@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from stprompt_edge.bundle import Bundle
 from stprompt_edge.errors import EnvironmentFailure, StpromptEdgeError, UsageError, nearest
-from stprompt_edge.runtime.backends.base import Backend
+from stprompt_edge.runtime.backends.base import Backend, FrameStream
 from stprompt_edge.runtime.backends.onnx import CPU, CUDA, OnnxBackend, import_onnxruntime
 from stprompt_edge.runtime.backends.onnx_cuda import OnnxCudaBackend
 
-__all__ = ["BACKENDS", "Choice", "open_backend"]
+__all__ = ["BACKENDS", "Choice", "open_backend", "open_frame_stream"]
 
 BACKENDS = ("auto", "tensorrt", "onnx", "onnx-cuda", "onnx-cpu")
 
@@ -50,6 +50,21 @@ def open_backend(name: str, bundle: Bundle) -> Choice:
         return without
     choice = _open_onnx(bundle)
     return Choice(backend=choice.backend, reason=f"{without}; {choice.reason}" if without else choice.reason)
+
+
+def open_frame_stream(bundle: Bundle, backend: Backend) -> FrameStream | None:
+    """The device's own preprocessing and selection for one camera; None where frames are preprocessed on the CPU.
+
+    That is: the backend has none, the method compares embeddings instead of pixels, or `build-engine` found that this
+    device's results are not those of the CPU.
+
+    Raises:
+        EnvironmentFailure: the device refuses.
+    """
+    sidecar = getattr(backend, "sidecar", None)
+    if sidecar is None or not sidecar.device_frames or bundle.manifest.method.motion != "pixel":
+        return None
+    return backend.open_stream()  # type: ignore[attr-defined]  # only a backend with a sidecar has it
 
 
 def _why_not_tensorrt(bundle: Bundle) -> Choice | str:

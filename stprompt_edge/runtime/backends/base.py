@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from typing_extensions import Self  # in `typing` from Python 3.11 on
 
 from stprompt_edge.bundle import Bundle
+from stprompt_edge.runtime.motion import Selection
 
 Shapes = dict[str, list[int | None]]  # tensor name -> shape; None is any size
 
@@ -35,6 +36,28 @@ class HeadsOutput:
     anomaly_logit: NDArray[np.float32]  # [N]
     similarity: NDArray[np.float32] | None = None  # [N, 1+C], stprompt
     window_logits: NDArray[np.float32] | None = None  # [N, F], mil-ranking
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchedFrame:
+    """What a device says of one sampled frame; owned by the receiver."""
+
+    frame_D: NDArray[np.float32]  # x_clip
+    selected_KD: NDArray[np.float32]  # embeddings of the windows in `selection`, in its order
+    selection: Selection
+
+
+class FrameStream(Protocol):
+    """One camera's sampled frames on a device that preprocesses and selects windows itself (pixel motion)."""
+
+    def push(self, image_bgr: NDArray[np.uint8]) -> WatchedFrame | None:
+        """Take a frame [H, W, 3] BGR; give the one that it completes: for centered motion the one before."""
+
+    def flush(self) -> WatchedFrame | None:
+        """The stream has ended: the frame that was held back."""
+
+    def locate(self) -> Encoded:
+        """All windows of the frame that was given last, [1, 49, D] and [1, 16, D]."""
 
 
 class Backend(Protocol):

@@ -18,9 +18,11 @@ from typing_extensions import Self  # in `typing` from Python 3.11 on
 from stprompt_edge.bundle import HEADS_NAME, Bundle
 from stprompt_edge.errors import CheckFailed
 from stprompt_edge.runtime.backends.base import Encoded, HeadsOutput, Shapes, heads_shapes
+from stprompt_edge.runtime.backends.device_stream import DeviceStream
 from stprompt_edge.runtime.engines.device import CudaSession
 from stprompt_edge.runtime.engines.execution import Engine, Recording, Runtime
 from stprompt_edge.runtime.engines.sidecar import (
+    CUBIN_NAME,
     ENCODER_ENGINE,
     HEADS_ENGINE,
     EngineSidecar,
@@ -65,9 +67,11 @@ class TensorRTBackend:
         tensorrt = import_tensorrt()
         self._runtime = Runtime(session=CudaSession(), messages=Messages(), recording=Recording(wanted=cuda_graph))
         self._engines: list[Engine] = []
+        self._streams: list[DeviceStream] = []
         try:
             folder, self.sidecar = self._choose(bundle, folder, precision, tensorrt.__version__)
             self.precision = self.sidecar.precision
+            self._folder, self._bundle = folder, bundle
             logger = make_logger(self._runtime.messages)
             with self._runtime.session.current("starting TensorRT"):
                 self._loader: trt.Runtime = tensorrt.Runtime(logger)  # must outlive the engines that it loads
@@ -91,8 +95,21 @@ class TensorRTBackend:
         """See `Backend.heads`."""
         return HeadsOutput(**self._heads.run_in_parts(dict(inputs)))
 
+    def open_stream(self) -> DeviceStream:
+        """A camera's frames on the device; closed with the backend.
+
+        Raises:
+            EnvironmentFailure: the kernel does not load, or memory is short.
+        """
+        stream = DeviceStream(self._runtime.session, self._encoder, self._folder / CUBIN_NAME, self._bundle)
+        self._streams.append(stream)
+        return stream
+
     def close(self) -> None:
-        """Free engines, memory and the context; may be called twice."""
+        """Free streams, engines, memory and the context; may be called twice."""
+        for stream in self._streams:
+            stream.close()
+        self._streams = []
         for engine in self._engines:
             engine.close()
         self._engines = []

@@ -91,7 +91,8 @@ class EngineSidecar(_Section):
     bundle_manifest_sha256: Sha256  # for the record: thresholds may change without making the engine stale
     kernel_compiler: str
     engines: dict[str, GraphEngine]  # by file name
-    parity: ParityFigures | None = None  # against fp32 ONNX; None for fp32 itself never: it is compared too
+    device_frames: bool = False  # preprocess.cubin was found to give what the CPU gives
+    parity: ParityFigures | None = None  # against fp32 ONNX
     latency: LatencyFigures | None = None
     files: dict[str, FileEntry]
 

@@ -17,11 +17,12 @@ from stprompt_edge.bundle import Bundle, load_bundle, seal_bundle
 from stprompt_edge.errors import CheckFailed, EnvironmentFailure, SourceError, UsageError
 from stprompt_edge.export import parity
 from stprompt_edge.export.engine import BatchSizes, BuiltEngine, EngineSettings, build, build_engine, gate
-from stprompt_edge.runtime.backends import open_backend
+from stprompt_edge.runtime.backends import device_stream, open_backend
 from stprompt_edge.runtime.engines.sidecar import LatencyFigures, find_engine
 from stprompt_edge.runtime.kernels import BuiltCubin
 from stprompt_edge.runtime.records import CameraFrame
 from tests.fakes.device import FakeMachine, engine_bundle, install
+from tests.fakes.preprocessor import FakePreprocessor
 
 
 def random_frames(count: int) -> list[CameraFrame]:
@@ -38,6 +39,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> FakeMachine:
         return BuiltCubin(path=target, compiler="nvcc 12.6", passed_over=())
 
     monkeypatch.setattr(build, "build_cubin", compile_kernel)
+    monkeypatch.setattr(device_stream, "CudaPreprocessor", FakePreprocessor)
     monkeypatch.setattr(build, "read_parity_frames", lambda source, count: random_frames(2))
     monkeypatch.setattr(gate, "WARM_UP_STEPS", 1)
     monkeypatch.setattr(gate, "TIMED_STEPS", 2)
@@ -117,6 +119,33 @@ def test_tf32_is_off_where_fp32_was_asked_for(
     assert engine.sidecar.precision == precision
     configs = [what for name, what in machine.trt.calls if name == "build"]
     assert [len(config.cleared) for config in configs] == cleared  # the encoder's, then the heads'
+
+
+def test_the_devices_own_preprocessing_is_used_where_it_agrees(machine: FakeMachine, bundle: Bundle) -> None:
+    assert built(bundle).sidecar.device_frames
+
+
+@pytest.mark.parametrize(
+    ("changes", "note"),
+    [
+        ({"brighter": 3.0}, "frames are preprocessed on the CPU: the device's give cosine"),
+        ({"refuses": True}, "frames are preprocessed on the CPU: CUDA failed while loading preprocess.cubin"),
+    ],
+)
+def test_a_kernel_that_does_not_do_is_not_used(
+    machine: FakeMachine, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], note: str
+) -> None:
+    for name, value in changes.items():
+        monkeypatch.setattr(FakePreprocessor, name, value)
+    engine = built(bundle)
+    assert not engine.sidecar.device_frames
+    assert engine.notes[0].startswith(note)
+    assert (machine.driver.memory, machine.driver.contexts) == ({}, 0)
+
+
+def test_a_method_that_compares_embeddings_needs_the_cpu(machine: FakeMachine, tmp_path: Path) -> None:
+    engine = built(engine_bundle(tmp_path / "b", method={"motion": "feature"}))
+    assert engine.notes == ("frames are preprocessed on the CPU: the method compares embeddings, not pixels",)
 
 
 def test_zero_shot_has_no_heads(machine: FakeMachine, tmp_path: Path) -> None:

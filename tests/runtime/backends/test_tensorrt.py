@@ -12,19 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stprompt_edge.bundle import Bundle, describe_file
+from stprompt_edge.bundle import Bundle
 from stprompt_edge.errors import CheckFailed, EnvironmentFailure
 from stprompt_edge.runtime.backends.onnx import CPU, OnnxBackend
 from stprompt_edge.runtime.backends.tensorrt import TensorRTBackend
 from stprompt_edge.runtime.engines.execution import fill
-from stprompt_edge.runtime.engines.profiles import BatchSizes, encoder_profiles, heads_profiles
-from stprompt_edge.runtime.engines.sidecar import EngineSidecar, GraphEngine, Profile, folder_name, manifest_sha256
 from tests.bundles import WIDTH
-from tests.fakes.device import FakeMachine, engine_bundle, install
+from tests.fakes.device import FakeMachine, engine_bundle, install, write_engine
 from tests.fakes.tensorrt_module import FakeContext
 
 pytest.importorskip("onnxruntime")
-BATCH = BatchSizes(1, 2, 4)
 FIRST = (0, {"image": (1, 3, 224, 224), "fine": (1, 12), "coarse": (1, 0)})  # the warm-up's
 
 
@@ -39,37 +36,6 @@ def bundle(machine: FakeMachine, tmp_path: Path) -> Bundle:
     bundle = engine_bundle(tmp_path / "b")
     write_engine(bundle, machine)
     return bundle
-
-
-def write_engine(bundle: Bundle, machine: FakeMachine) -> Path:
-    from stprompt_edge.runtime.engines.device import CudaSession
-
-    session = CudaSession()
-    folder = bundle.path / "engines" / folder_name(session.device, machine.trt.__version__, "fp16")
-    session.close()
-    folder.mkdir(parents=True, exist_ok=True)
-    engines = {}
-    for name, onnx, profiles in (
-        ("encoder.engine", "encoder.fp16.onnx", encoder_profiles(bundle, BATCH)),
-        ("heads.engine", "heads.onnx", heads_profiles(bundle)),
-    ):
-        (folder / name).write_bytes(plan_of(bundle.file(onnx), profiles))
-        sha256 = bundle.manifest.files[onnx].sha256
-        engines[name] = GraphEngine(onnx=onnx, onnx_sha256=sha256, profiles=profiles)
-    sidecar = EngineSidecar(
-        schema_version=1, created_by="tests", precision="fp16", tensorrt=machine.trt.__version__, gpu="Orin",
-        compute_capability="8.7", cuda_driver="12.6", cuda_toolkit="12.6", kernel_compiler="nvcc",
-        bundle_manifest_sha256=manifest_sha256(bundle), engines=engines,
-        files={name: describe_file(folder / name) for name in engines},
-    )  # fmt: skip
-    (folder / "engine.json").write_text(sidecar.model_dump_json())
-    return folder
-
-
-def plan_of(onnx: Path, profiles: tuple[Profile, ...]) -> bytes:
-    shapes = [{name: [r.min, r.opt, r.max] for name, r in profile.inputs.items()} for profile in profiles]
-    header = json.dumps({"version": "10.3.0", "profiles": shapes}).encode()
-    return b"PLAN" + len(header).to_bytes(4, "little") + header + onnx.read_bytes()
 
 
 def inputs(batch: int, fine: int, coarse: int, seed: int = 0) -> tuple[Any, Any, Any]:

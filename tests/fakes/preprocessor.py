@@ -1,0 +1,92 @@
+"""`CudaPreprocessor` in NumPy, on the fake driver's memory; its methods are compared with the real one's in a test."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stprompt_edge.errors import EnvironmentFailure
+from stprompt_edge.geometry import Geometry
+from stprompt_edge.preprocess import Preprocessing, Preprocessor
+from stprompt_edge.runtime.motion import SecondDifference, Selection, pixel_motion, select_windows
+
+
+class FakePreprocessor:
+    """See `CudaPreprocessor`. `brighter` makes its images differ from the CPU's."""
+
+    brighter = 0.0
+    refuses = False
+
+    def __init__(
+        self,
+        cubin: bytes,
+        *,
+        spec: Preprocessing,
+        geometry: Geometry,
+        windows: int,
+        timing: str,
+        image_type: str = "float16",
+        driver: Any = None,
+    ) -> None:
+        if self.refuses:
+            raise EnvironmentFailure(
+                "CUDA failed while loading preprocess.cubin: no kernel image", remedy="build again"
+            )
+        assert cubin.startswith(b"cubin")
+        assert image_type == "float32"
+        driver.need_context()
+        self._driver, self._geometry, self._windows = driver, geometry, windows
+        self._definition = Preprocessor(spec)
+        self._difference = SecondDifference(timing)
+        self._image, self._fine = (driver.mem_alloc(n) for n in (3 * spec.size**2 * 4, windows * 8))
+        self.image_pointer, self.fine_pointer = int(self._image), int(self._fine)
+        self.delay = self._difference.delay
+        self._shape: tuple[int, ...] | None = None
+        self._staged = 0
+        self._held: list[Any] = []
+
+    def stage(self, frame: NDArray[np.uint8]) -> bool:
+        changed, self._shape = frame.shape != self._shape, frame.shape
+        self._frame = frame.copy()
+        self._staged += 1
+        return changed
+
+    @property
+    def complete(self) -> bool:
+        return self._staged > self.delay
+
+    def enqueue(self, stream: Any) -> None:
+        self._driver.enqueue(self._run)
+
+    def flush(self, stream: Any) -> bool:
+        for difference in self._difference.flush():
+            self._give(difference)
+            return True
+        return False
+
+    def selection(self, stream: Any) -> Selection:
+        stream.synchronize()
+        return self._selection
+
+    def reset(self, stream: Any) -> None:
+        self._staged = 0
+
+    def close(self) -> None:
+        for memory in self.__dict__.pop("_image", None), self.__dict__.pop("_fine", None):
+            if memory is not None:
+                memory.free()
+
+    def _run(self) -> None:
+        frame = self._definition(self._frame)
+        self._held.append(frame)
+        difference = self._difference.push(frame.luma)
+        if difference is not None:
+            self._give(difference)
+
+    def _give(self, difference: NDArray[np.float32]) -> None:
+        image = self._held.pop(0).image + np.float32(self.brighter)
+        self._selection = select_windows(pixel_motion(difference, self._geometry), self._windows)
+        for pointer, values in ((self.image_pointer, image), (self.fine_pointer, self._selection.indices)):
+            self._driver.memory[pointer][:] = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
