@@ -94,9 +94,8 @@ def calibrate(model: Model, draft: Bundle, plan: DemoPlan) -> Model:
         frames = [frame for video in videos.videos for frame in located_windows(video, draft, backend)]
     localization, _ = choose_localization(draft, frames)
     settings = EvaluationSettings(streaming=True, split="train", processes=plan.workers)
-    figures = evaluate_bundle(draft, videos, settings).figures
-    assert figures.alarm is not None  # streaming always has it
-    return dataclasses.replace(model, localization=localization, alarm=choose_alarm(figures.alarm))
+    scored = evaluate_bundle(draft, videos, settings).videos
+    return dataclasses.replace(model, localization=localization, alarm=choose_alarm(scored, draft.manifest.method))
 
 
 def _encoder(plan: DemoPlan, say: Say) -> Path:

@@ -12,17 +12,20 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from stprompt_edge.bundle import AlarmSection, Bundle, LocalizationSection
+from stprompt_edge.bundle import AlarmSection, Bundle, LocalizationSection, MethodSection
 from stprompt_edge.errors import UsageError
 from stprompt_edge.preprocess import Preprocessor
 from stprompt_edge.runtime.backends.base import Backend
 from stprompt_edge.runtime.localize import find_boxes, phrase_probabilities
 from stprompt_edge.runtime.sources import open_source
 from stprompt_edge.training.datasets import LabelledVideo
-from stprompt_edge.training.evaluation.records import AlarmFigures
+from stprompt_edge.training.evaluation.figures import motion_delay
+from stprompt_edge.training.evaluation.operating import Footage, best_point, goodness
+from stprompt_edge.training.evaluation.records import ScoredVideo
 from stprompt_edge.training.metrics import box_iou
 
 FINE_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+MIN_SECONDS = (0.0, 1.0, 2.0)  # that a score stays high before it is an alarm
 HEAT_THRESHOLDS = tuple(np.round(np.arange(0.1, 0.95, 0.05), 2).tolist())
 
 
@@ -87,14 +90,27 @@ def _mean_iou(bundle: Bundle, frames: Sequence[LocatedWindows], weight: float, t
     return float(np.mean([np.mean(ious) for ious in by_video.values()]))
 
 
-def choose_alarm(figures: AlarmFigures) -> AlarmSection:
-    """Thresholds of the best point within the budget of false alarms on the calibration videos.
+def choose_alarm(videos: Sequence[ScoredVideo], method: MethodSection) -> AlarmSection:
+    """Threshold and least duration that detect most within the budget of false alarms, then soonest.
+
+    Args:
+        videos: calibration videos, scored as at the edge.
+        method: of the bundle.
 
     Raises:
         UsageError: no threshold is within the budget.
     """
-    if figures.best is None:
+    footage = Footage(videos, 0, motion_delay(method))
+    found = [
+        (point, seconds)
+        for seconds in MIN_SECONDS
+        if (point := best_point(footage.curve(AlarmSection(min_seconds=seconds)))) is not None
+    ]
+    if not found:
         raise UsageError("no threshold keeps the false alarms within the budget", remedy="train longer")
+    point, seconds = max(found, key=lambda pair: goodness(pair[0]))
     return AlarmSection(
-        threshold_on=round(figures.best.threshold_on, 4), threshold_off=round(figures.best.threshold_off, 4)
+        threshold_on=round(point.threshold_on, 4),
+        threshold_off=round(point.threshold_off, 4),
+        min_seconds=seconds,
     )

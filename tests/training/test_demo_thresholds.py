@@ -1,5 +1,3 @@
-import dataclasses
-
 import numpy as np
 import pytest
 
@@ -7,25 +5,7 @@ from stprompt_edge.assets import DEMO_BUNDLE
 from stprompt_edge.bundle import Bundle, load_bundle
 from stprompt_edge.errors import UsageError
 from stprompt_edge.training.demo_thresholds import LocatedWindows, choose_alarm, choose_localization
-from stprompt_edge.training.evaluation.records import AlarmFigures, OperatingPoint
-
-POINT = OperatingPoint(
-    threshold_on=0.61234567,
-    threshold_off=0.5,
-    false_alarms=0,
-    false_alarms_per_hour=0.0,
-    normal_alarm_share=0.0,
-    detected=1,
-    missed=0,
-    detected_share=1.0,
-    missed_share=0.0,
-    median_seconds=1.0,
-    lower_quartile_seconds=1.0,
-    upper_quartile_seconds=1.0,
-)
-FIGURES = AlarmFigures(
-    normal_hours=1.0, normal_videos=1, anomalies=1, timed=True, score_delay_samples=1, own=POINT, best=POINT, curve=()
-)
+from stprompt_edge.training.evaluation.records import Anomaly, ScoredVideo
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +24,11 @@ def frame(fine: dict[int, float], coarse: dict[int, float], true: tuple[int, int
 
 
 def test_the_windows_that_find_the_anomaly_get_the_weight(bundle):
-    where = (96, 96, 128, 128)  # fine window 24; coarse windows see it nowhere, or everywhere
-    localization, iou = choose_localization(bundle, [frame({24: 0.9}, dict.fromkeys(range(16), 0.9), where)])
-    assert localization.fine_weight == 1.0
-    assert iou > 0.8
-    coarse, _ = choose_localization(bundle, [frame(dict.fromkeys(range(49), 0.9), {0: 0.9}, (0, 0, 64, 64))])
-    assert coarse.fine_weight < 1.0
+    where = (96, 96, 128, 128)  # fine window 24, which no coarse one sees
+    fine, iou = choose_localization(bundle, [frame({24: 0.9}, dict.fromkeys(range(16), 0.0), where)])
+    coarse, _ = choose_localization(bundle, [frame(dict.fromkeys(range(49), 0.5), {0: 0.9}, (0, 0, 64, 64))])
+    assert fine.fine_weight > coarse.fine_weight
+    assert iou > 0.5
 
 
 def test_no_annotated_frame_is_refused(bundle):
@@ -57,8 +36,30 @@ def test_no_annotated_frame_is_refused(bundle):
         choose_localization(bundle, [])
 
 
-def test_the_best_point_becomes_the_alarm():
-    alarm = choose_alarm(FIGURES)
-    assert (alarm.threshold_on, alarm.threshold_off) == (0.6123, 0.5)
+def scored(name: str, label: str, scores: list[float], anomalies: tuple[Anomaly, ...]) -> ScoredVideo:
+    samples = np.array(scores)
+    return ScoredVideo(
+        name=name,
+        label=label,
+        stride=8,
+        fps=8.0,
+        frame_count=8 * len(samples),
+        duration_seconds=float(len(samples)),
+        seconds=np.arange(len(samples), dtype=np.float64),
+        scores={0: samples},
+        anomalies=anomalies,
+    )
+
+
+def test_a_threshold_above_what_normal_videos_reach_for_long(bundle):
+    anomaly = Anomaly(start_seconds=2.0, end_seconds=8.0)
+    videos = [
+        scored("quiet", "normal", [0.1, 0.9, 0.1, 0.1, 0.2, 0.1, 0.1, 0.1], ()),  # a spike, not held for a second
+        scored("fight", "fighting", [0.1, 0.1, 0.6, 0.7, 0.7, 0.7, 0.7, 0.7], (anomaly,)),
+    ]
+    alarm = choose_alarm(videos, bundle.manifest.method)
+    assert alarm.min_seconds > 0
+    assert 0.2 < alarm.threshold_on <= 0.7
+    noisy = scored("noisy", "normal", [1.0] * 8, ())
     with pytest.raises(UsageError, match="within the budget"):
-        choose_alarm(dataclasses.replace(FIGURES, best=None))
+        choose_alarm([*videos, noisy], bundle.manifest.method)

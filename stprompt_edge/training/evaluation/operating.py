@@ -133,7 +133,7 @@ def best_point(curve: Sequence[OperatingPoint], budget: float = ALARM_BUDGET) ->
         if point.false_alarms_per_hour is None or point.false_alarms_per_hour > budget:
             break
         within.append(point)
-    return max(within, key=_goodness) if within else None
+    return max(within, key=goodness) if within else None
 
 
 def quartiles(delays: Sequence[float]) -> tuple[float | None, float | None, float | None]:
@@ -150,7 +150,7 @@ def normal_hours(videos: Sequence[ScoredVideo]) -> float:
     return sum(video.duration_seconds for video in videos if video.is_normal) / SECONDS_PER_HOUR
 
 
-def _goodness(point: OperatingPoint) -> tuple[float, float, float, float]:
+def goodness(point: OperatingPoint) -> tuple[float, float, float, float]:
     median = math.inf if point.median_seconds is None else point.median_seconds
     return point.detected, -median, -float(point.false_alarms), point.threshold_on
 
