@@ -91,6 +91,73 @@ def endurance_line() -> str:
     )
 
 
+def demo_table() -> str:
+    """What the packaged bundle reaches on rendered test videos."""
+    demo, wanted = read_result("demo"), {"frame AUC": 0.90, "TIoU": 0.25}
+    seconds = demo["median_seconds_to_alarm"]
+    rows = [
+        ("frame AUC", f"{demo['frame_auc']:.3f}", f"{wanted['frame AUC']:.2f}"),
+        ("frame AP", f"{demo['frame_ap']:.3f}", ""),
+        ("TIoU", f"{demo['tiou']:.3f}", f"{wanted['TIoU']:.2f}"),
+        ("anomalies alarmed", f"{demo['detected']} of {demo['detected'] + demo['missed']}", ""),
+        ("median seconds to the alarm", "over half missed" if seconds is None else f"{seconds:.1f}", "3"),
+        (f"false alarms in {60 * demo['dataset']['normal_hours']:.0f} minutes", str(demo["false_alarms"]), "0"),
+    ]
+    lines = [
+        "| figure | measured | aim |",
+        "|---|--:|--:|",
+        *(f"| {name} | {got} | {aim} |" for name, got, aim in rows),
+    ]
+    classes = ", ".join(f"{name} {value:.2f}" for name, value in demo["class_auc"].items())
+    return "\n".join([*lines, "", f"Frame AUC by class: {classes} (`benchmarks/results/demo.json`)."])
+
+
+def real_table() -> str:
+    """STPrompt against the ranking method on equal features."""
+    figures = read_result("real")
+    lines = [
+        "| data set | features | method | frame AUC % | AP % | TIoU % | video AUC % |",
+        "|---|---|---|--:|--:|--:|--:|",
+    ]
+    for one in figures["measurements"]:
+        for row in one["rows"]:
+            shown = " | ".join(with_deviation(row.get(name)) for name in ("auc", "ap", "tiou", "video_auc"))
+            lines.append(f"| {DATASETS[one['dataset']]} | {ENCODERS[one['encoder']]} | {row['method']} | {shown} |")
+    return "\n".join([*lines, "", "Mean ± standard deviation over repeats (`benchmarks/results/real.json`)."])
+
+
+def ablation_tables() -> str:
+    """Branches, spatial aggregation, temporal part, and scales of motion."""
+    figures = read_result("ablation")
+    blocks = []
+    columns = [f"{DATASETS[name]}: AUC % | AP % | to shipped" for name in figures["repeats"]]
+    for table, heading in ABLATIONS.items():
+        lines = [f"| {' | '.join([heading, *columns])} |", "|---|" + "--:|--:|--:|" * len(columns)]
+        for row in figures["tables"][table]:
+            cells = (cell for name in figures["repeats"] for cell in ablation_cells(row[name]))
+            lines.append(f"| {row['name']} | {' | '.join(cells)} |")
+        blocks.append("\n".join(lines))
+    repeats = ", ".join(f"{count} of {DATASETS[name]}" for name, count in figures["repeats"].items())
+    blocks.append(
+        f"Frame AUC and AP: mean ± standard deviation over repeats ({repeats}). To shipped: difference in AUC to the "
+        "shipped method on equal seeds and divisions, ± its standard error (`benchmarks/results/ablation.json`)."
+    )
+    return "\n\n".join(blocks)
+
+
+def ablation_cells(figures: dict[str, Any]) -> list[str]:
+    """AUC, AP and the difference to the shipped method, in percent; no difference to itself."""
+    difference = figures["to_full"]
+    shown = f"{100 * difference['mean']:+.1f} ± {100 * difference['standard_error']:.1f}"
+    own = difference["mean"] == difference["standard_error"] == 0
+    return [with_deviation(figures["auc"]), with_deviation(figures["ap"]), "" if own else shown]
+
+
+def with_deviation(figure: dict[str, float] | None) -> str:
+    """`mean ± deviation` in percent, or nothing."""
+    return f"{100 * figure['mean']:.1f} ± {100 * figure['std']:.1f}" if figure else ""
+
+
 def machine_line(result: dict[str, Any]) -> str:
     """The processor that a result was measured on."""
     machine = result["machine"]
@@ -102,7 +169,16 @@ def percentiles(latency: dict[str, float] | None) -> str:
     return " / ".join(f"{latency[key]:.2f}" for key in ("p50_ms", "p95_ms", "p99_ms")) if latency else ""
 
 
+DATASETS = {"scenes": "rendered scenes", "ped2": "UCSD Ped2", "surv_fight": "surv_fight"}
+ENCODERS = {"demo": "demo encoder", "vit-b-16-seeded": "ViT-B/16, random weights"}
+ABLATIONS = {
+    "branches": "trained with",
+    "spatial": "spatial aggregation",
+    "temporal": "temporal part",
+    "motion": "motion in SA²",
+}
 SECTIONS: dict[str, Callable[[], str]] = {
+    "demo": demo_table,
     "speed": speed_table,
     "stages": stage_table,
     "parity": parity_table,
