@@ -310,6 +310,31 @@ def test_localizing_does_not_change_the_scores() -> None:
     np.testing.assert_allclose(never, always, atol=1e-6)
 
 
+def test_chosen_frames_are_localized_whatever_the_alarm_and_keep_their_scores() -> None:
+    bundle = tiny_bundle(motion_timing="causal")
+    backend = FakeBackend(bundle)
+    found = detect(random_frames(4), bundle, backend, localize="never", localize_also=lambda frame: frame.index == 2)
+    assert [item.detection.localization is not None for item in found] == [False, False, True, False]
+    assert backend.encoded == [FEW, FEW, FEW, ALL, FEW]  # its score comes of the pass that all frames have
+    plain = detect(random_frames(4), bundle, FakeBackend(bundle), localize="never")
+    assert [item.detection.score for item in found] == [item.detection.score for item in plain]
+
+
+@pytest.mark.parametrize("lookahead", [0, 3])
+def test_features_are_told_in_order_and_before_their_detection(lookahead: int) -> None:
+    bundle = tiny_bundle()
+    told: list[tuple[np.ndarray, np.ndarray]] = []
+    found = detect(
+        random_frames(5), bundle, FakeBackend(bundle), lookahead=lookahead, on_features=lambda *pair: told.append(pair)
+    )
+    assert len(told) == len(found) == 5
+    for item, (x_clip, features) in zip(found, told, strict=True):
+        frame = preprocess(item.frame.image_bgr, bundle.preprocessing).image[None]
+        none = np.zeros((1, 0), np.int64)
+        np.testing.assert_array_equal(x_clip, FakeBackend(bundle).encode(frame, none, none).frame[0])
+        assert features.shape == (16,)
+
+
 def test_the_alarm_is_the_bundles_unless_the_user_has_another() -> None:
     bundle = tiny_bundle(alarm=AlarmSection(threshold_on=0.9, threshold_off=0.8))
     assert Detector(bundle, FakeBackend(bundle)).alarm.settings.threshold_on == 0.9

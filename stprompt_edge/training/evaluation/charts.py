@@ -49,7 +49,7 @@ def charts_of(evaluation: Evaluation) -> list[Chart]:
         )  # fmt: skip
     if figures.alarm is not None:
         charts.append(_alarm_chart(figures.alarm))
-    if figures.classes:
+    if len(figures.classes) > 1:  # of one class it is the AUC of all
         charts.append(
             Chart(name="classes", title="AUC of each class", caption="Frames of a class against all normal ones.",
                   height_in=0.9 + 0.28 * len(figures.classes),
@@ -250,10 +250,12 @@ def _draw_alarms(figure: Any, theme: Theme, alarm: AlarmFigures, x_name: str, na
     panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
     for axes, name in zip(panels, names, strict=True):
         _draw_panel(axes, theme, points, x_name, name)
-        for point, style, colour, label in _marked(alarm, theme):
-            place = as_columns([point], x_name)[0], as_columns([point], name)[0]
-            if all(map(math.isfinite, place)):
-                axes.plot(*place, style, color=colour, ms=8, ls="", label=label, clip_on=False, zorder=5)
+        _mark_points(axes, theme, alarm, x_name, name)
+        axes.set_ylim(bottom=0)  # after all is drawn, so that the top still follows it
+        if name == "detected_share":
+            axes.set_ylim(0, 1.04)
+            percent(axes.yaxis)
+        axes.set_ylabel(_AXES[name].partition(" of ")[0])
     if rates:  # the low rates are those that anyone can live with
         linear = max(1 / alarm.normal_hours, ALARM_BUDGET)
         panels[-1].set_xscale("symlog", linthresh=linear, linscale=0.6)
@@ -276,21 +278,19 @@ def _draw_panel(axes: Any, theme: Theme, points: Sequence[OperatingPoint], x_nam
     if name == "median_seconds":
         low, high = as_columns(points, "lower_quartile_seconds"), as_columns(points, "upper_quartile_seconds")
         both = np.isfinite(low) & np.isfinite(high)
-        axes.fill_between(x, low, high, where=both, color=theme.calm, alpha=0.14, lw=0, label="quartiles")
-        axes.set_ylim(bottom=0)
-    elif name == "detected_share":
-        axes.set_ylim(0, 1.04)
-        percent(axes.yaxis)
-    else:
-        axes.set_ylim(bottom=0)
-    axes.set_xlim(left=0)
-    axes.set_ylabel(_AXES[name].partition(" of ")[0])
+        axes.fill_between(x[both], low[both], high[both], color=theme.calm, alpha=0.14, lw=0, label="quartiles")
 
 
-def _marked(alarm: AlarmFigures, theme: Theme) -> Iterator[tuple[OperatingPoint, str, str, str]]:
-    yield alarm.own, "D", theme.alarm, f"the bundle's, {alarm.own.threshold_on:.2f}"
+def _mark_points(axes: Any, theme: Theme, alarm: AlarmFigures, x_name: str, name: str) -> None:
+    """The bundle's own threshold and the best one, where they are finite."""
+    marks = [(alarm.own, "D", theme.alarm, f"the bundle's, {alarm.own.threshold_on:.2f}")]
     if alarm.best is not None:
-        yield alarm.best, "*", theme.good, f"best with ≤ {ALARM_BUDGET:g} per hour, {alarm.best.threshold_on:.2f}"
+        label = f"best with ≤ {ALARM_BUDGET:g} per hour, {alarm.best.threshold_on:.2f}"
+        marks.append((alarm.best, "*", theme.good, label))
+    for point, style, colour, label in marks:
+        place = as_columns([point], x_name)[0], as_columns([point], name)[0]
+        if all(map(math.isfinite, place)):
+            axes.plot(*place, style, color=colour, ms=8, ls="", label=label, clip_on=False, zorder=5)
 
 
 def _draw_classes(figure: Any, theme: Theme, evaluation: Evaluation) -> None:

@@ -123,7 +123,8 @@ def score_features(
             yield video, f"no features: {path} is missing"
             continue
         features = load_features(path)
-        _check_origin(path, features, FeatureOrigin.of(model.bundle, stride))
+        aggregated = isinstance(model.backend.model, STPrompt)
+        _check_origin(path, features.origin, FeatureOrigin.of(model.bundle, stride), aggregated=aggregated)
         scores = feature_scores(features, model.bundle, model.backend, path)
         yield video, outcome_of(lambda v=video, f=features, s=scores: _judged(v, f, s))  # type: ignore[misc]
         progress(video.name, done / len(videos))
@@ -143,25 +144,23 @@ def feature_scores(
     elif features.windows is None:
         raise UsageError(
             f"{path} holds no windows, and {method.name} judges all of them",
-            remedy="extract with --keep windows into a new folder",
+            remedy="extract into the same folder again with --keep windows",
         )
     else:
         scores = torch.sigmoid(backend.model(torch.from_numpy(features.windows)).anomaly_logit)
     return scores.double().numpy()
 
 
-def _check_origin(path: Path, features: VideoFeatures, wanted: FeatureOrigin) -> None:
-    found = features.origin
-    differing = [name for name in vars(wanted) if getattr(found, name) != getattr(wanted, name)]
-    # methods that judge all windows do not care how many were aggregated
-    if features.windows is not None and "windows" in differing and wanted.windows == features.windows.shape[1]:
-        differing.remove("windows")
-    if differing:
-        name = differing[0]
-        raise UsageError(
-            f"{path} was extracted with {name} {getattr(found, name)}, the checkpoint needs {getattr(wanted, name)}",
-            remedy="extract again with what the checkpoint was trained with, or leave out --features",
-        )
+def _check_origin(path: Path, found: FeatureOrigin, wanted: FeatureOrigin, *, aggregated: bool) -> None:
+    names = ["clip", "pretrained", "seed", "stride"]
+    if aggregated:  # which windows went into x_as
+        names += ["windows", "motion_timing"]
+    for name in names:
+        if getattr(found, name) != getattr(wanted, name):
+            raise UsageError(
+                f"{path} was extracted with {name} {getattr(found, name)}, expected {getattr(wanted, name)}",
+                remedy="extract again with what the checkpoint was trained with, or leave out --features",
+            )
 
 
 def _judged(video: LabelledVideo, features: VideoFeatures, scores: NDArray[np.float64]) -> ScoredVideo:

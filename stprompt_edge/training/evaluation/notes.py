@@ -96,7 +96,7 @@ def _on_alarms(alarm: AlarmFigures, spacing: float) -> Iterator[str]:
         )
     if alarm.best is not None and alarm.anomalies:
         yield "the best threshold was chosen on these very videos: expect less on others"
-    if alarm.anomalies and alarm.score_delay_samples:
+    if alarm.timed and alarm.score_delay_samples:
         wait = alarm.score_delay_samples * spacing
         yield f"times to alarm include {wait:.2g} s until a score is known: its motion needs one later sampled frame"
     if alarm.anomalies and not alarm.timed:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from stprompt_edge.bundle import ENCODER_NAMES, MANIFEST_NAME, Bundle, load_bundle
-from stprompt_edge.errors import SourceError, UsageError, nearest
+from stprompt_edge.errors import EnvironmentFailure, SourceError, UsageError, nearest
 from stprompt_edge.runtime.backends import open_backend
 from stprompt_edge.runtime.backends.base import Backend
 from stprompt_edge.runtime.backends.onnx import OnnxBackend
@@ -112,25 +117,50 @@ def _score_in_processes(
     plan: Plan, videos: Sequence[LabelledVideo], progress: Progress
 ) -> Iterator[tuple[LabelledVideo, Outcome]]:
     context = multiprocessing.get_context("spawn")  # ONNX Runtime's threads do not survive a fork
-    pool = ProcessPoolExecutor(min(plan.settings.processes, len(videos)), context, _open_worker, (plan,))
+    stopping = context.Event()
+    workers = min(plan.settings.processes, len(videos))
+    pool = ProcessPoolExecutor(workers, context, _prepare_worker, (plan, stopping))
     try:
-        futures = {pool.submit(_score_one, video): video for video in videos}
+        futures = {pool.submit(_score_in_worker, video): video for video in videos}
         for done, future in enumerate(as_completed(futures), 1):
             progress(futures[future].name, done / len(videos))
             yield futures[future], future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)  # after Ctrl-C, the videos that wait are not begun
+    except BrokenProcessPool as exc:
+        raise EnvironmentFailure(
+            "a process of the evaluation was killed, perhaps for want of memory", remedy="use fewer --processes"
+        ) from exc
+    finally:  # also after Ctrl-C
+        stopping.set()
+        pool.shutdown(cancel_futures=True)
 
 
-_worker: dict[str, VideoScorer] = {}  # of this process
+_worker: dict[str, Any] = {}  # what this process of the pool scores with
 
 
-def _open_worker(plan: Plan) -> None:
-    _worker["scorer"] = plan.open(threads=1).scorer(replace(plan.settings, processes=1))
+def _prepare_worker(plan: Plan, stopping: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command, which sets `stopping`
+    _worker.update(plan=plan, stopping=stopping)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
-def _score_one(video: LabelledVideo) -> Outcome:
-    return outcome_of(lambda: _worker["scorer"](video))
+def _end_with_parent() -> None:
+    """Without this, killing the command would leave its processes behind."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # this is a process of the pool
+    parent.join()
+    os._exit(1)
+
+
+def _score_in_worker(video: LabelledVideo) -> Outcome:
+    if "scorer" not in _worker:  # not in `_prepare_worker`: what that raises never reaches the caller
+        plan: Plan = _worker["plan"]
+        _worker["scorer"] = plan.open(threads=1).scorer(plan.settings)
+    return outcome_of(lambda: _worker["scorer"](video, _stop_if_told))
+
+
+def _stop_if_told(done: float) -> None:
+    if _worker["stopping"].is_set():
+        raise KeyboardInterrupt
 
 
 def _bundle_backend(bundle: Bundle, precision: str | None, threads: int | None) -> Backend:

@@ -75,7 +75,7 @@ def _sections(evaluation: Evaluation) -> Iterator[str]:
         table = _lookahead_table(figures.lookahead)
         chart = _figure(charts["lookahead"])
         yield f'<section><h2>What waiting brings</h2><div class="two">{chart}<div>{table}</div></div></section>'
-    if figures.classes:
+    if len(figures.classes) > 1:
         bars = "".join(
             f'<li><span>{_text(name)}</span><i><u style="width:{auc:.1%}"></u></i><b>{auc:.3f}</b></li>'
             for name, auc in figures.classes.items()

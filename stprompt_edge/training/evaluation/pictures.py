@@ -83,7 +83,7 @@ def draw_pair(detected: DetectedFrame, area: Area) -> NDArray[np.uint8]:
     localization = detected.detection.localization
     assert localization is not None  # only localized frames are added
     right = overlay_heat(small, localization.heat_map)
-    right = draw_boxes(right, localization.boxes, detected.detection.top_class, scale=scale)
+    right = draw_boxes(right, localization.boxes, "", scale=scale)
     gap = np.full((size[1], _GAP, 3), 127, np.uint8)
     return np.concatenate([draw_truth(small, area, scale), gap, right], axis=1)
 

@@ -1,0 +1,145 @@
+"""A checkpoint through the shipped detector, and from features: the same scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("sklearn")
+
+import torch
+
+from stprompt_edge.bundle import ClipSection, MethodSection
+from stprompt_edge.errors import CheckFailed, UsageError
+from stprompt_edge.model.checkpoint import Checkpoint, save_checkpoint
+from stprompt_edge.model.clip import Clip
+from stprompt_edge.model.mil_ranking import MilRanking
+from stprompt_edge.model.stprompt import STPrompt
+from stprompt_edge.training.datasets import Dataset, load_dataset
+from stprompt_edge.training.evaluation.checkpoints import open_checkpoint
+from stprompt_edge.training.evaluation.evaluating import evaluate_path
+from stprompt_edge.training.evaluation.records import Evaluation, EvaluationSettings
+from stprompt_edge.training.extraction import feature_path
+from stprompt_edge.training.features import extract_video, save_features
+from tests.runtime.tiny import VOCABULARY
+
+from .scored import write_dataset
+
+WINDOWS = {"stprompt": 12, "mil-ranking": 49}
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return load_dataset(write_dataset(tmp_path_factory.mktemp("data"), frames=16))
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path, demo_clip: Clip) -> Callable[..., Path]:
+    """Writes a checkpoint of random heads on the demo's CLIP."""
+
+    def write(method: str = "stprompt", **clip: Any) -> Path:
+        width = int(demo_clip.model.visual.proj.shape[1])
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = (
+                MilRanking(width, 1.0) if method == "mil-ranking" else STPrompt(demo_clip, VOCABULARY.class_names, 1.0)
+            )
+        section = {"model": demo_clip.name, "pretrained": "none", "seed": 0, "embedding_width": width, **clip}
+        path = tmp_path / f"{method}.safetensors"
+        save_checkpoint(
+            path,
+            Checkpoint(
+                clip=ClipSection(**section),
+                method=MethodSection(name=method, stride=4, windows=WINDOWS[method], motion_timing="causal"),
+                vocabulary=VOCABULARY,
+                training={},
+                weights=model.state_dict(),
+            ),
+        )
+        return path
+
+    return write
+
+
+def extract(dataset: Dataset, checkpoint: Path, out: Path, *, keep: bool, stride: int = 4, leave_out: str = "") -> Path:
+    """The features of the test videos, by the checkpoint's own encoder."""
+    model = open_checkpoint(checkpoint, EvaluationSettings(), None)
+    for video in dataset.of_split("test"):
+        if video.name != leave_out:
+            path = feature_path(out, video)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            features = extract_video(video.path, model.bundle, model.backend, stride=stride, keep_windows=keep)
+            save_features(path, features)
+    return out
+
+
+def run(path: Path, dataset: Dataset, **settings: Any) -> Evaluation:
+    return evaluate_path(path, dataset, EvaluationSettings(**settings))
+
+
+@pytest.mark.parametrize("method", ["stprompt", "mil-ranking"])
+def test_features_give_the_scores_of_the_videos(
+    method: str, dataset: Dataset, checkpoint: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = checkpoint(method)
+    direct = run(path, dataset)
+    features = extract(dataset, path, tmp_path / "features", keep=method == "mil-ranking")
+    stored = run(path, dataset, features=features)
+    assert [video.name for video in stored.videos] == [video.name for video in direct.videos]
+    for one, other in zip(direct.videos, stored.videos, strict=True):
+        np.testing.assert_allclose(one.scores[None], other.scores[None], atol=2e-3)  # features are float16
+        np.testing.assert_array_equal(one.labels, other.labels)
+        assert one.seconds == pytest.approx(other.seconds)
+        assert (len(one.anomalies), one.frame_count) == (len(other.anomalies), other.frame_count)
+    assert direct.model.kind == "checkpoint"
+    assert direct.model.backend.startswith("PyTorch ")
+    assert direct.figures.frames is not None
+    assert direct.figures.alarm is None
+
+
+def test_features_that_are_missing_or_of_something_else(
+    dataset: Dataset, checkpoint: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = checkpoint()
+    features = extract(dataset, path, tmp_path / "features", keep=False, leave_out="n0.mp4")
+    result = run(path, dataset, features=features)
+    assert [name for name, _ in result.skipped] == ["n0.mp4"]
+    assert "no features" in result.skipped[0][1]
+    with pytest.raises(UsageError, match="was extracted with stride 4, expected 2"):
+        run(path, dataset, features=features, stride=2)
+    with pytest.raises(UsageError, match="holds no windows, and mil-ranking judges all of them"):
+        run(checkpoint("mil-ranking"), dataset, features=features)
+
+
+def test_features_whose_video_is_not_what_it_was(
+    dataset: Dataset, checkpoint: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = checkpoint()
+    features = extract(dataset, path, tmp_path / "features", keep=False)
+    first = dataset.videos[0]
+    content = first.path.read_bytes()
+    first.path.write_bytes(b"")
+    try:
+        video = run(path, dataset, features=features).videos[0]
+    finally:
+        first.path.write_bytes(content)
+    assert (video.frame_count, video.fps) == (16, 10.0)  # four features of stride 4, 0.4 s apart
+    assert video.warnings == ("its number of frames is not known exactly: 16 are assumed",)
+    odd = run(path, load_dataset(write_dataset(tmp_path / "other", frames=30)), features=features).videos[0]
+    assert odd.warnings == ("its number of frames is not known exactly: 16 are assumed",)
+
+
+def test_another_encoder_is_refused(dataset: Dataset, checkpoint: Callable[..., Path]) -> None:
+    with pytest.raises(CheckFailed, match=r"the checkpoint was trained with --clip stprompt-demo-16 --pretrained x.pt"):
+        run(checkpoint(pretrained="x.pt"), dataset, pretrained="none")
+
+
+def test_what_is_no_checkpoint_is_told(dataset: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "x.safetensors").write_bytes(b"nothing")
+    with pytest.raises(UsageError, match="is not a checkpoint of stprompt-edge"):
+        run(tmp_path / "x.safetensors", dataset)
