@@ -33,7 +33,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # no closure is taken
         """One update of every matrix that has a gradient."""
         for group in self.param_groups:
             for matrix in (p for p in group["params"] if p.grad is not None):
