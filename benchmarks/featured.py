@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.common import ROOT, console, reference_bundle
+from stprompt_edge.bundle import ENCODER_NAMES, load_bundle
 from stprompt_edge.console import live_steps
 from stprompt_edge.errors import UsageError
 from stprompt_edge.model.clip import Clip, load_clip
@@ -47,6 +48,12 @@ class Encoder:
     def bundle(self) -> Path:
         """The bundle that extraction runs."""
         return reference_bundle().path if self.name == "vit-b-16-seeded" else _made(DEMO / "encoder")
+
+    @property
+    def key(self) -> str:
+        """Its name and what its weights are: a demo encoder made anew makes features anew."""
+        digest = load_bundle(self.bundle).manifest.files[ENCODER_NAMES["cpu8"]].sha256
+        return f"{self.name}-{digest[:8]}"
 
     def clip(self) -> Clip:
         """The same encoder in torch; training needs its text side."""
@@ -130,7 +137,7 @@ def real(name: str, encoder: Encoder, stride: int) -> FeaturedDataset:
     """
     vocabulary = load_vocabulary(Path(__file__).with_name(f"{name}.toml"))
     dataset = load_dataset(DATA / name, vocabulary=vocabulary)
-    out = BUILD / f"{name}-{encoder.name}-{stride}"
+    out = BUILD / f"{name}-{stride}-{encoder.key}"
     settings = ExtractionSettings(bundle=encoder.bundle, stride=stride, keep_windows=True, processes=PROCESSES)
     with live_steps(console) as progress:
         extract_dataset(dataset, out, settings, Listener(progress=progress))

@@ -130,7 +130,7 @@ def heats_of_phrases(subject: str, encoder: Encoder) -> dict[str, Heats] | None:
     """Eq. 11, where its phrases mean something: seeded weights know no words."""
     if subject != "ped2" or encoder != DEMO_ENCODER:
         return None
-    return phrase_heats(loaded(subject, encoder), encoder, BUILD / f"{subject}-{encoder.name}-heats.npz")
+    return phrase_heats(loaded(subject, encoder), encoder, BUILD / f"{subject}-{encoder.key}-heats.npz")
 
 
 def divided(data: FeaturedDataset, seed: int) -> Dataset:
