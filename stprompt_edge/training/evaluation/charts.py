@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from stprompt_edge.training import metrics
 from stprompt_edge.training.evaluation.figures import frames_together, videos_together
-from stprompt_edge.training.evaluation.operating import as_columns, rising_part
+from stprompt_edge.training.evaluation.operating import as_columns, frontier
 from stprompt_edge.training.evaluation.records import (
     ALARM_BUDGET,
     AlarmFigures,
@@ -245,8 +245,7 @@ def _alarm_chart(alarm: AlarmFigures) -> Chart:
 
 def _draw_alarms(figure: Any, theme: Theme, alarm: AlarmFigures, x_name: str, names: Sequence[str]) -> None:
     rates = x_name == "false_alarms_per_hour"
-    points = rising_part(alarm.curve) if rates else list(alarm.curve)
-    points.sort(key=lambda point: (getattr(point, x_name), point.detected))
+    points = frontier(alarm.curve) if rates else list(alarm.curve)
     panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
     for axes, name in zip(panels, names, strict=True):
         _draw_panel(axes, theme, points, x_name, name)

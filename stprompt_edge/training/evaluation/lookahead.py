@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from stprompt_edge.runtime.scoring import Scorer
 from stprompt_edge.runtime.temporal import StreamingKernel, kernel_reach
 
-LOOKAHEADS = (0, 1, 2, 3, 4, 6, 8, 12)
+LOOKAHEADS = (0, 1, 2, 3, 4, 6, 8, 12, 24)
 
 
 def lookaheads(sigma: float) -> tuple[int | None, ...]:

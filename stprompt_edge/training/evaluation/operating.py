@@ -150,17 +150,35 @@ def normal_hours(videos: Sequence[ScoredVideo]) -> float:
     return sum(video.duration_seconds for video in videos if video.is_normal) / SECONDS_PER_HOUR
 
 
-def goodness(point: OperatingPoint) -> tuple[float, float, float, float]:
-    median = math.inf if point.median_seconds is None else point.median_seconds
-    return point.detected, -median, -float(point.false_alarms), point.threshold_on
+def goodness(point: OperatingPoint) -> tuple[float, ...]:
+    """More detected, these sooner, fewer false alarms, a higher threshold: the largest is the best."""
+    return (*_gain(point), -float(point.false_alarms), point.threshold_on)
 
 
-def rising_part(curve: Sequence[OperatingPoint]) -> list[OperatingPoint]:
-    """The points from the highest threshold down to the one with most false alarms; below, alarms only merge."""
+def frontier(curve: Sequence[OperatingPoint]) -> list[OperatingPoint]:
+    """The points that no other beats with as few false alarms, fewest first; for charts.
+
+    As in `best_point`, thresholds under the one with most false alarms do not count: below it alarms only merge.
+
+    Args:
+        curve: thresholds rising.
+    """
+    if not curve:
+        return []
     counts = np.array([point.false_alarms for point in curve])
-    return list(curve[len(curve) - 1 - int(np.argmax(counts[::-1])) :]) if len(curve) else []
+    rising = curve[len(curve) - 1 - int(np.argmax(counts[::-1])) :]
+    kept: list[OperatingPoint] = []
+    for point in sorted(rising, key=lambda point: (point.false_alarms, *(-value for value in _gain(point)))):
+        if not kept or _gain(point) > _gain(kept[-1]):
+            kept.append(point)
+    return kept
 
 
 def as_columns(points: Sequence[OperatingPoint], name: str) -> NDArray[np.float64]:
     """One figure of each point: [N] float64, nan where there is none."""
     return np.array([np.nan if getattr(point, name) is None else getattr(point, name) for point in points], np.float64)
+
+
+def _gain(point: OperatingPoint) -> tuple[float, float]:
+    """More detected, and these sooner."""
+    return float(point.detected), -(math.inf if point.median_seconds is None else point.median_seconds)

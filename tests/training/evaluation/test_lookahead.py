@@ -43,7 +43,13 @@ def test_an_empty_stream_has_no_scores() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sigma", "expected"), [(0.05, (None,)), (0.2, (0, 1, None)), (1.0, (0, 1, 2, 3, 4, 6, 8, 12, None))]
+    ("sigma", "expected"),
+    [
+        (0.05, (None,)),
+        (0.2, (0, 1, None)),
+        (1.0, (0, 1, 2, 3, 4, 6, 8, 12, None)),
+        (3.0, (0, 1, 2, 3, 4, 6, 8, 12, 24, None)),
+    ],
 )
 def test_lookaheads_end_where_the_kernel_does(sigma: float, expected: tuple) -> None:
     assert lookaheads(sigma) == expected

@@ -13,9 +13,9 @@ from stprompt_edge.training.evaluation.operating import (
     Footage,
     as_columns,
     best_point,
+    frontier,
     normal_hours,
     quartiles,
-    rising_part,
 )
 from stprompt_edge.training.evaluation.records import OperatingPoint
 
@@ -130,10 +130,18 @@ def test_the_best_point_within_the_budget(curve: list[OperatingPoint], threshold
     assert (best and best.threshold_on) == threshold
 
 
-def test_the_rising_part_ends_where_false_alarms_merge() -> None:
-    curve = [point(0.1, 1.0, 4), point(0.5, 9.0, 4), point(0.6, 9.0, 4), point(0.9, 0.0, 2)]
-    assert [p.threshold_on for p in rising_part(curve)] == [0.6, 0.9]
-    assert rising_part([]) == []
+@pytest.mark.parametrize(
+    ("curve", "thresholds"),
+    [
+        ([], []),
+        ([point(0.5, 9.0, 4), point(0.7, 2.0, 3), point(0.9, 0.0, 1)], [0.9, 0.7, 0.5]),
+        ([point(0.1, 1.0, 4), point(0.5, 9.0, 4), point(0.9, 0.0, 2)], [0.9, 0.5]),  # 0.1: alarms have merged
+        ([point(0.5, 9.0, 4), point(0.6, 3.0, 3), point(0.7, 5.0, 2)], [0.6, 0.5]),  # 0.7: more of one, less of other
+        ([point(0.5, 9.0, 4, 1.0), point(0.6, 3.0, 4, 2.0), point(0.7, 3.0, 4, 3.0)], [0.6, 0.5]),  # sooner counts
+    ],
+)
+def test_the_frontier_is_what_no_other_point_beats(curve: list[OperatingPoint], thresholds: list[float]) -> None:
+    assert [p.threshold_on for p in frontier(curve)] == thresholds
 
 
 def test_columns_have_nan_where_there_is_no_figure() -> None:
