@@ -389,7 +389,7 @@ def _reference(against: str | None, bundle: Any) -> Any:
     from stprompt_edge.model.literal import literal_reference
 
     clip = bundle.manifest.clip
-    return lambda: literal_reference(clip.model, clip.pretrained, clip.seed, bundle.geometry)
+    return lambda: literal_reference(clip.model, "none", clip.seed, bundle.geometry)  # speed does not depend on weights
 
 
 def _names(text: str) -> tuple[str, ...]:

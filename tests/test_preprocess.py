@@ -173,7 +173,8 @@ def test_any_picture_gives_a_finite_tensor_and_is_not_changed(width: int, height
     assert frame.luma.max() <= 1.00001
     np.testing.assert_array_equal(picture, before)
     expected = literal_resize(picture, size)
-    np.testing.assert_allclose(resize_to_square(picture, size), expected, atol=1.001, rtol=0)
+    # rounded twice where one axis shrinks and the other grows: two levels
+    np.testing.assert_allclose(resize_to_square(picture, size), expected, atol=2.001, rtol=0)
 
 
 @given(st.integers(1, 60), st.integers(1, 60), st.tuples(*[st.integers(0, 255)] * 3))

@@ -82,7 +82,7 @@ def test_against_the_literal_reference(monkeypatch: pytest.MonkeyPatch) -> None:
         "onnx",
         str(DEMO_CLIP),
         5,
-        load_reference=lambda: literal_reference(clip.model, clip.pretrained, clip.seed, bundle.geometry),
+        load_reference=lambda: literal_reference(clip.model, "none", clip.seed, bundle.geometry),
     )
     assert result.reference is not None
     assert result.reference.count == latency.REFERENCE_STEPS

@@ -85,7 +85,7 @@ def test_it_learns_what_is_there_to_learn(method: str, task: Callable[..., Task]
     scores = {True: [], False: []}
     for video in make_videos(24):
         scores[video.label > 0].append(float(video_scores(model, video)))
-    assert np.mean(scores[True]) > np.mean(scores[False]) + 0.2
+    assert np.mean(scores[True]) > np.mean(scores[False]) + 0.1
 
 
 def test_gradient_reaches_prompts_adapter_and_both_branches_and_nothing_in_clip(

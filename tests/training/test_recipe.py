@@ -24,7 +24,7 @@ def test_recipes_of_the_papers_data_sets_are_the_papers(name: str, stride: int, 
 
 @pytest.mark.parametrize("name", shipped_recipes())
 def test_shipped_recipes_change_little(name: str) -> None:
-    assert load_recipe(name).model_fields_set <= {"stride", "alpha", "epochs"}
+    assert load_recipe(name).model_fields_set <= {"stride", "alpha", "sigma", "epochs"}
 
 
 @pytest.mark.parametrize(("name", "stride"), [("scenes", 8), ("ped2", 4)])

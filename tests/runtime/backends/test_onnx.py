@@ -73,7 +73,7 @@ def test_heads(backend: OnnxBackend, rows: int) -> None:
     x = np.random.default_rng(0).normal(size=(2, rows, 128)).astype(np.float32)
     output = backend.heads(context=x[0], clip=x[1])
     assert output.anomaly_logit.shape == (rows,)
-    assert output.similarity.shape == (rows, 14)
+    assert output.similarity.shape == (rows, 9)
     assert np.abs(output.similarity).max() <= 1 + 1e-5
     one = backend.heads(context=x[0, :1], clip=x[1, :1])
     np.testing.assert_allclose(output.similarity[:1], one.similarity, atol=1e-5)
