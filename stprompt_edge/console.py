@@ -21,9 +21,9 @@ from stprompt_edge.runtime.records import StageLatency
 
 if TYPE_CHECKING:  # the training side imports torch
     from stprompt_edge.export.engine import BuiltEngine
+    from stprompt_edge.training.curves import EpochFigures
     from stprompt_edge.training.evaluation import Evaluation
     from stprompt_edge.training.extraction import Extraction
-    from stprompt_edge.training.fit import EpochFigures
 
 SCORE_WIDTH = 30  # characters of the live score bar
 TABLE_ROWS = 12  # of the training table: a live one must fit the window

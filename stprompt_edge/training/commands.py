@@ -11,10 +11,11 @@ from typing import cast
 from stprompt_edge.bundle import MotionTiming
 from stprompt_edge.errors import UsageError, nearest
 from stprompt_edge.model.clip import load_clip
-from stprompt_edge.training.curves import draw_curves, import_figure
+from stprompt_edge.training.curves import EpochFigures, draw_curves
+from stprompt_edge.training.evaluation.theme import require_matplotlib
 from stprompt_edge.training.extraction import load_origin, load_training_videos
 from stprompt_edge.training.features import FeatureOrigin
-from stprompt_edge.training.fit import EpochFigures, Fit
+from stprompt_edge.training.fit import Fit
 from stprompt_edge.training.methods import METHODS, Task
 from stprompt_edge.training.recipe import Recipe, load_recipe
 from stprompt_edge.vocabulary import load_vocabulary
@@ -47,7 +48,7 @@ def train(
         CheckFailed: `out` holds another training, or a loss is not finite.
         EnvironmentFailure: disk full, or a package is missing.
     """
-    import_figure()  # to find it missing before hours of training
+    require_matplotlib()  # found missing before hours of training, not after
     vocabulary, recipe = load_vocabulary(settings.vocabulary), _recipe(settings)
     origin = load_origin(settings.features)
     _check_origin(origin, recipe, settings.recipe)
@@ -69,10 +70,10 @@ def train(
 
 def _recipe(settings: TrainSettings) -> Recipe:
     """The recipe with what the user wants instead."""
-    recipe, instead = load_recipe(settings.recipe), {"method": settings.method, "epochs": settings.epochs}
     if settings.method is not None and settings.method not in METHODS:
         raise UsageError(f"unknown method '{settings.method}'", remedy=nearest(settings.method, METHODS))
-    return recipe.model_copy(update={name: value for name, value in instead.items() if value is not None})
+    recipe = load_recipe(settings.recipe, settings.method)
+    return recipe if settings.epochs is None else recipe.model_copy(update={"epochs": settings.epochs})
 
 
 def _check_origin(origin: FeatureOrigin, recipe: Recipe, name: str) -> None:

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from stprompt_edge.errors import EnvironmentFailure
-from stprompt_edge.files import atomic_path, write_text_atomic
-
-if TYPE_CHECKING:
-    from stprompt_edge.training.fit import EpochFigures
+from stprompt_edge.files import write_bytes_atomic, write_text_atomic
+from stprompt_edge.training.evaluation.theme import LIGHT, Chart, Theme
 
 TABLE_NAME, PICTURE_NAME = "curves.csv", "curves.png"
+FEW_EPOCHS = 30  # so few are marked one by one
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochFigures:
+    """One row of the training table; losses by name, `total` last."""
+
+    epoch: int  # from 0
+    train: Mapping[str, float]  # means over the batches
+    validation: Mapping[str, float] | None  # None when there are too few videos to hold any out
+    validation_auc: float | None  # of the scores of whole videos
+    best: bool  # the best epoch so far
 
 
 def write_table(out: Path, rows: Sequence[EpochFigures]) -> None:
@@ -36,17 +46,17 @@ def write_table(out: Path, rows: Sequence[EpochFigures]) -> None:
 
 
 def draw_curves(out: Path, rows: Sequence[EpochFigures]) -> None:
-    """curves.png: total loss of training and validation, the parts of the training loss, and the validation's AUC.
-
-    Nothing is drawn of no epoch.
+    """curves.png; nothing is drawn of no epoch.
 
     Raises:
-        EnvironmentFailure: matplotlib is missing, or the disk is full.
+        EnvironmentFailure: the disk is full.
     """
-    if not rows:
-        return
-    figure_class = import_figure()
-    epochs = [row.epoch + 1 for row in rows]
+    if rows:
+        write_bytes_atomic(out / PICTURE_NAME, curves_chart(rows).png(LIGHT))
+
+
+def curves_chart(rows: Sequence[EpochFigures]) -> Chart:
+    """Total loss of training and validation, parts of the training loss, and the validation's AUC; a panel each."""
     totals = {"training": [row.train["total"] for row in rows]}
     if rows[0].validation:
         totals["validation"] = [row.validation["total"] for row in rows if row.validation]
@@ -54,32 +64,29 @@ def draw_curves(out: Path, rows: Sequence[EpochFigures]) -> None:
     panels: list[tuple[str, dict[str, Any]]] = [("loss", totals), ("parts of the training loss", parts)]
     if rows[0].validation_auc is not None:
         panels.append(("AUC of whole videos held out", {"": [row.validation_auc for row in rows]}))
-    figure = figure_class(figsize=(4.5 * len(panels), 3.5), layout="constrained")
+    return Chart(
+        name="curves",
+        title="The course of the training",
+        caption="Losses by epoch; the dashed line is the epoch that was kept as the best.",
+        height_in=2.8,
+        width_in=3.4 * len(panels),
+        draw=lambda figure, theme: _draw(figure, theme, rows, panels),
+    )
+
+
+def _draw(figure: Any, theme: Theme, rows: Sequence[EpochFigures], panels: Sequence[tuple[str, dict]]) -> None:
+    epochs = [row.epoch + 1 for row in rows]
     best = max(row.epoch + 1 for row in rows if row.best)
+    colours = (theme.calm, theme.alarm, theme.good)
     for axes, (title, curves) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        for name, values in curves.items():
-            axes.plot(epochs, values, label=name, marker="." if len(epochs) < 30 else None)
-        axes.axvline(best, color="0.7", linestyle="--", zorder=0, label="best")
-        axes.set(title=title, xlabel="epoch")
+        for (name, values), colour in zip(curves.items(), colours, strict=False):
+            axes.plot(epochs, values, label=name, color=colour, marker="." if len(epochs) < FEW_EPOCHS else None)
+        axes.axvline(best, color=theme.dim, linestyle="--", linewidth=0.8, zorder=0)
+        axes.set_title(title, fontsize=9)
+        axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
         if len(curves) > 1:
-            axes.legend(frameon=False)
-    with atomic_path(out / PICTURE_NAME) as path:
-        figure.savefig(path, format="png", dpi=120)
-
-
-def import_figure() -> Any:
-    """Matplotlib's Figure, which draws into files without a display and without any global state.
-
-    Raises:
-        EnvironmentFailure: if it is missing.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as exc:
-        raise EnvironmentFailure(
-            f"matplotlib cannot be imported ({exc})", remedy='pip install "stprompt-edge[train]"'
-        ) from exc
-    return Figure
+            axes.legend()
 
 
 def _short(value: float | str) -> str:

@@ -8,7 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,23 +23,12 @@ from stprompt_edge.errors import CheckFailed, UsageError
 from stprompt_edge.files import disk_errors, write_bytes_atomic
 from stprompt_edge.model.checkpoint import Checkpoint, save_checkpoint
 from stprompt_edge.training.batches import FeatureVideo, epoch_videos
-from stprompt_edge.training.curves import write_table
+from stprompt_edge.training.curves import EpochFigures, write_table
 from stprompt_edge.training.methods import METHODS, TOTAL, Judgement, Task
 from stprompt_edge.training.metrics import auc
 
 VALIDATION_SHARE = 0.1  # of the normal and of the abnormal training videos
 BEST_NAME, LAST_NAME, STATE_NAME = "best.safetensors", "last.safetensors", "state.safetensors"
-
-
-@dataclass(frozen=True, kw_only=True)
-class EpochFigures:
-    """One row of the training table; losses by name, `total` last."""
-
-    epoch: int  # from 0
-    train: Mapping[str, float]  # means over the batches
-    validation: Mapping[str, float] | None  # None when there are too few videos to hold any out
-    validation_auc: float | None  # of the scores of whole videos
-    best: bool  # the best epoch so far
 
 
 class Fit:

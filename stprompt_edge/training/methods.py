@@ -139,12 +139,10 @@ class MilRankingMethod:
         abnormal_B = torch.tensor([video.label > 0 for video in videos])
         bags_B = bag_scores(scores_BS)
         ranking = ranking_loss(bags_B, abnormal_B)
-        smoothness, sparsity = smoothness_loss(scores_BS[abnormal_B]), sparsity_loss(scores_BS[abnormal_B])
-        total = ranking + recipe.smoothness * smoothness + recipe.sparsity * sparsity
-        return Judgement(
-            losses={"ranking": ranking, "smoothness": smoothness, "sparsity": sparsity, TOTAL: total},
-            scores_B=bags_B.detach(),
-        )
+        smoothness = recipe.smoothness * smoothness_loss(scores_BS[abnormal_B])
+        sparsity = recipe.sparsity * sparsity_loss(scores_BS[abnormal_B])
+        parts = {"ranking": ranking, "smoothness": smoothness, "sparsity": sparsity}
+        return Judgement(losses={**parts, TOTAL: ranking + smoothness + sparsity}, scores_B=bags_B.detach())
 
     def section(self) -> MethodSection:
         """See `Method`; motion is not used, and `causal` needs no later frame."""

@@ -14,6 +14,7 @@ from stprompt_edge.geometry import Geometry, WindowGrid
 from stprompt_edge.model.clip import Clip
 from stprompt_edge.model.encoder import PackedEncoder
 from stprompt_edge.runtime.backends.onnx import OnnxBackend
+from tests.export.engine.graph_rules import refusals
 
 GEOMETRY = Geometry()
 
@@ -77,6 +78,7 @@ def test_names_of_the_ranking_heads(ranking_bundle: Bundle) -> None:
     assert [tensor.name for tensor in graph.input] == list(RANKING_HEADS.inputs)
     assert [tensor.name for tensor in graph.output] == list(RANKING_HEADS.outputs)
     assert "Dropout" not in {node.op_type for node in graph.node}
+    assert refusals(onnx.load(ranking_bundle.file(HEADS_NAME))) == []  # TensorRT's parser reads it
 
 
 @pytest.mark.parametrize("file", [*(ENCODER_NAMES[p] for p in ("fp32", "fp16", "cpu8")), HEADS_NAME])

@@ -1,6 +1,5 @@
 import csv
 import errno
-import sys
 from pathlib import Path
 
 import cv2
@@ -11,8 +10,7 @@ pytest.importorskip("matplotlib")
 
 from stprompt_edge import files
 from stprompt_edge.errors import EnvironmentFailure
-from stprompt_edge.training.curves import PICTURE_NAME, TABLE_NAME, draw_curves, import_figure, write_table
-from stprompt_edge.training.fit import EpochFigures
+from stprompt_edge.training.curves import PICTURE_NAME, TABLE_NAME, EpochFigures, draw_curves, write_table
 
 
 def figures(count: int, *, validation: bool) -> list[EpochFigures]:
@@ -55,7 +53,7 @@ def test_the_picture(tmp_path: Path, validation: bool, panels: int) -> None:
     draw_curves(tmp_path, figures(3, validation=validation))
     image = cv2.imread(str(tmp_path / PICTURE_NAME))
     assert image is not None
-    assert image.shape[1] == panels * 540
+    assert image.shape[1] == panels * 680
     assert len({tuple(pixel) for pixel in image.reshape(-1, 3)}) > 20  # something is drawn
     assert [path.name for path in tmp_path.iterdir()] == [PICTURE_NAME]
 
@@ -77,9 +75,3 @@ def test_a_full_disk_leaves_the_old_files(tmp_path: Path, monkeypatch: pytest.Mo
         with pytest.raises(EnvironmentFailure, match="disk full while writing"):
             write(tmp_path, figures(2, validation=True))
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {TABLE_NAME: before}
-
-
-def test_matplotlib_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(EnvironmentFailure, match=r"matplotlib cannot be imported.*\n.*stprompt-edge\[train\]"):
-        import_figure()

@@ -24,7 +24,28 @@ def test_recipes_of_the_papers_data_sets_are_the_papers(name: str, stride: int, 
 
 @pytest.mark.parametrize("name", shipped_recipes())
 def test_shipped_recipes_change_little(name: str) -> None:
-    assert load_recipe(name).model_fields_set <= {"stride", "alpha", "sigma", "epochs"}
+    assert load_recipe(name).model_fields_set <= {"method", "stride", "alpha", "sigma", "epochs"}
+    ranking = load_recipe(name, "mil-ranking")
+    assert ranking.method == "mil-ranking"
+    assert ranking.stride == load_recipe(name).stride
+
+
+def test_keys_of_one_method_stand_in_its_table(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("stride = 2\nepochs = 7\n[stprompt]\nsigma = 3.0\n[mil-ranking]\nepochs = 9\nsegments = 4\n")
+    stprompt, ranking = load_recipe(str(path)), load_recipe(str(path), "mil-ranking")
+    assert (stprompt.method, stprompt.stride, stprompt.epochs, stprompt.sigma) == ("stprompt", 2, 7, 3.0)
+    assert (ranking.method, ranking.stride, ranking.epochs, ranking.sigma) == ("mil-ranking", 2, 9, 1.0)
+    assert (stprompt.segments, ranking.segments) == (32, 4)
+    assert (stprompt.learning_rate, ranking.learning_rate) == (1e-4, 1e-3)
+
+
+def test_a_recipe_may_name_its_method(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('method = "mil-ranking"\nlearning_rate = 0.5\n')
+    assert load_recipe(str(path)).method == "mil-ranking"
+    assert load_recipe(str(path)).learning_rate == 0.5
+    assert load_recipe(str(path), "stprompt").method == "stprompt"
 
 
 @pytest.mark.parametrize(("name", "stride"), [("scenes", 8), ("ped2", 4)])
@@ -48,6 +69,9 @@ def test_the_ranking_method_is_sultanis() -> None:
         ("tau = nan", r"tau"),
         ('method = "mil"', r"method: Input should be 'stprompt' or 'mil-ranking'"),
         ("segments = 0", r"segments: .*greater than or equal to 1"),
+        ("[mil-ranking]\nsegment = 8", r"unknown key 'segment'\n.*did you mean 'segments'"),
+        ("[mil-rankin]\nsegments = 8", r"unknown key 'mil-rankin'"),
+        ("stprompt = 3", r"unknown key 'stprompt'"),
         ("sparsity = -1", r"sparsity: .*greater than or equal to 0"),
     ],
 )
@@ -74,3 +98,5 @@ def test_an_empty_file_is_the_default(tmp_path: Path) -> None:
     path = tmp_path / "empty.toml"
     path.touch()
     assert load_recipe(str(path)) == Recipe()
+    ranking = load_recipe(str(path), "mil-ranking")
+    assert (ranking.learning_rate, ranking.batch) == (1e-3, 16)
