@@ -111,10 +111,17 @@ class PackedEncoder(nn.Module):
 
     def run_blocks(self, x: Tensor, groups: Groups) -> Embeddings:
         """Packed tokens [B, N, W] of the groups -> embeddings."""
-        *blocks, last = self.visual.transformer.resblocks
-        for block in blocks:
+        return self.read_classes(self.run_first_blocks(x, groups), groups)
+
+    def run_first_blocks(self, x: Tensor, groups: Groups) -> Tensor:
+        """All blocks but the last, on packed tokens [B, N, W]."""
+        for block in self.visual.transformer.resblocks[:-1]:
             x = run_block(block, x, groups)
-        classes_BGW = run_last_block(last, x, groups)
+        return x
+
+    def read_classes(self, x: Tensor, groups: Groups) -> Embeddings:
+        """The last block and the projection: packed tokens [B, N, W] -> embeddings."""
+        classes_BGW = run_last_block(self.visual.transformer.resblocks[-1], x, groups)
         embeddings = self.visual.ln_post(classes_BGW) @ self.visual.proj  # [B, 1+K+L, D]
         frame, fine_embeddings, coarse_embeddings = embeddings.split([1, groups.fine_count, groups.coarse_count], dim=1)
         return Embeddings(frame.squeeze(1), fine_embeddings, coarse_embeddings)

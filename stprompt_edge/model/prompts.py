@@ -50,16 +50,19 @@ class PromptLearner(nn.Module):
             ],
             dim=1,
         )
-        return F.normalize(encode_token_embeddings(self._clip[0], texts_PNW, self.tokens), dim=-1)
+        return F.normalize(encode_token_embeddings(self._clip[0], texts_PNW, self.tokens.argmax(dim=-1)), dim=-1)
 
 
-def encode_token_embeddings(clip_model: Any, embeddings_PNW: Tensor, tokens_PN: Tensor) -> Tensor:
+def encode_token_embeddings(clip_model: Any, embeddings_PNW: Tensor, ends_P: Tensor) -> Tensor:
     """CLIP's text encoder from token embeddings on: [P, N, W] -> [P, D], not normalised.
 
-    Equals `encode_text` when the embeddings are those of `tokens_PN`, whose largest id marks the end of the text.
+    Attention only looks back, so texts are cut behind the longest one: equal to the full context, at a fraction of it.
+
+    Args:
+        ends_P: int64, where each text's end token is; CLIP gives it the largest id.
     """
-    x = embeddings_PNW + clip_model.positional_embedding
-    x = clip_model.transformer(x, attn_mask=clip_model.attn_mask)
-    x = clip_model.ln_final(x)
-    ends = x[torch.arange(len(x)), tokens_PN.argmax(dim=-1)]  # [P, W]
-    return ends @ clip_model.text_projection
+    longest = int(ends_P.max()) + 1
+    x = embeddings_PNW[:, :longest] + clip_model.positional_embedding[:longest]
+    x = clip_model.transformer(x, attn_mask=clip_model.attn_mask[:longest, :longest])
+    x = clip_model.ln_final(x)[torch.arange(len(x)), ends_P]  # [P, W]
+    return x @ clip_model.text_projection

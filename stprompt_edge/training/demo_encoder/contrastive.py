@@ -3,8 +3,10 @@
 Each picture (a frame, or a window inside it, through the packed encoder that exports use) is compared with every
 caption. Loss, in both directions as CLIP's (Radford et al. 2021), with several right captions for a picture as in
 supervised contrastive learning (Khosla et al. 2020): the mean over right pairs of -log(e^s / (e^s + sum of wrong e^s)).
+Tokens of the frame's patches, before the last block, are compared too (Jiang et al. 2021, token labeling): a frame's
+class token has little to learn from beside what they know.
 
-Suffixes: B frames, K and L windows of each, N pictures, C captions, D width of the embedding.
+Suffixes: B frames, K and L windows of each, P patches, N pictures, C captions, D width of the embedding.
 """
 
 from __future__ import annotations
@@ -24,15 +26,17 @@ from torch.nn import functional as F
 from stprompt_edge.geometry import Geometry
 from stprompt_edge.model.clip import Clip, load_clip
 from stprompt_edge.model.encoder import Embeddings, Groups, PackedEncoder, gather_windows
-from stprompt_edge.model.prompts import CONTEXT_LENGTH, CONTEXT_STD
+from stprompt_edge.model.prompts import CONTEXT_LENGTH, CONTEXT_STD, encode_token_embeddings
 from stprompt_edge.preprocess import Preprocessor
 from stprompt_edge.training.demo_encoder.captions import CAPTIONS, UNKNOWN
 from stprompt_edge.training.demo_encoder.muon import Muon
 from stprompt_edge.training.demo_encoder.samples import Samples
-from stprompt_edge.training.scenes.scene import ANOMALIES, NORMAL
+from stprompt_edge.training.scenes.scene import ANOMALIES, NORMAL, SITES
 
 MODEL, TEXT_WIDTH = "stprompt-demo-16", 128
 LARGEST_LOGIT_SCALE = math.log(100)  # as CLIP
+PATCHES_COMPARED = 24  # of a frame
+PLACE_CONCEPTS = tuple(CAPTIONS.concept(site) for site in SITES)  # of windows that show nothing else
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +55,7 @@ class Phase:
     learning_rate: float
     warmup: int = 100
     fine: int = 8
-    coarse: int = 3
+    coarse: int = 2
     patches: float = 0.5
     whole_steps: int = 0
     as_used: bool = False
@@ -77,11 +81,12 @@ class CaptionedBatch:
     image: Tensor  # [B, 3, H, W]
     fine: Tensor  # [B, K] int64
     coarse: Tensor  # [B, L] int64
-    kept: Tensor  # [B, P] int64, the frame's own tokens that its embedding is made of: the class token and some patches
+    kept: Tensor  # [B, 1+P] int64, the frame's own tokens that its embedding is made of: class token and some patches
+    patches: Tensor  # [B, P'] int64, which of the kept tokens are compared with captions
     prefix: Tensor | None  # [P, W] vectors to put before the captions
     averaged: Tensor | None  # [B] bool, frames whose fine windows show together what the frame does
     captions: Tensor  # [C'] int64, those of CAPTIONS that this batch compares with
-    concepts: tuple[Tensor, Tensor, Tensor]  # of frames [B], fine windows [B*K], coarse windows [B*L]
+    concepts: tuple[Tensor, ...]  # of frames [B], fine windows [B*K], coarse windows [B*L], patches [B*P']
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +94,7 @@ class Progress:
     """One line of the training."""
 
     step: int
-    losses: tuple[float, ...]  # frames, fine and coarse windows, averaged windows
+    losses: tuple[float, ...]  # frames, fine and coarse windows, patches, averaged windows
     accuracies: tuple[float, ...]  # the best caption is a right one
 
 
@@ -124,7 +129,7 @@ def run_phase(
         scale = clip.model.logit_scale.clamp(max=LARGEST_LOGIT_SCALE).exp()
         parts = [
             _compare(pictures, captions, scale, right[rows][:, batch.captions], wrong[rows][:, batch.captions])
-            for pictures, rows in captioned_pictures(embed_pictures(encoder, batch), batch)
+            for pictures, rows in captioned_pictures(*embed_pictures(encoder, batch), batch)
         ]
         loss = torch.stack([part[0] for part in parts]).mean()
         clip.model.zero_grad()
@@ -136,18 +141,24 @@ def run_phase(
         on_progress(Progress(step=step, losses=losses, accuracies=accuracies))
 
 
-def captioned_pictures(embeddings: Embeddings, batch: CaptionedBatch) -> list[tuple[Tensor, Tensor]]:
-    """Embeddings [N, D] of each kind of picture with the rows of their concepts: frames, fine and coarse windows and,
-    where `batch.averaged` says of which frames, the mean of a frame's fine windows."""
-    pictures = [picture.flatten(0, -2) for picture in embeddings]
+def captioned_pictures(
+    embeddings: Embeddings, patches_BPD: Tensor, batch: CaptionedBatch
+) -> list[tuple[Tensor, Tensor]]:
+    """Embeddings [N, D] of each kind of picture with the rows of their concepts: frames, fine and coarse windows,
+    patches and, where `batch.averaged` says of which frames, the mean of a frame's fine windows."""
+    pictures = [picture.flatten(0, -2) for picture in (*embeddings, patches_BPD)]
     found = list(zip(pictures, batch.concepts, strict=True))
     if batch.averaged is not None and batch.averaged.any():
         found.append((embeddings.fine.mean(dim=1)[batch.averaged], batch.concepts[0][batch.averaged]))
     return found
 
 
-def embed_pictures(encoder: PackedEncoder, batch: CaptionedBatch) -> Embeddings:
-    """The packed encoder with some of the frame's own patches left out; windows keep all of theirs."""
+def embed_pictures(encoder: PackedEncoder, batch: CaptionedBatch) -> tuple[Embeddings, Tensor]:
+    """The packed encoder with some of the frame's own patches left out; windows keep all of theirs.
+
+    Returns:
+        embeddings, and those of `batch.patches` [B, P', D]: their tokens before the last block, projected as classes are.
+    """
     tokens_BTW = encoder.embed_tokens(batch.image)
     x = torch.cat(
         [
@@ -161,7 +172,9 @@ def embed_pictures(encoder: PackedEncoder, batch: CaptionedBatch) -> Embeddings:
     groups = Groups(
         batch.kept.shape[1], counts[0], encoder.fine_tokens.shape[1] + 1, counts[1], encoder.coarse_tokens.shape[1] + 1
     )
-    return encoder.run_blocks(x, groups)
+    x = encoder.run_first_blocks(x, groups)
+    tokens = x.gather(1, batch.patches[:, :, None].expand(-1, -1, x.shape[2]))
+    return encoder.read_classes(x, groups), encoder.visual.ln_post(tokens) @ encoder.visual.proj
 
 
 def schedule(step: int, phase: Phase) -> float:
@@ -173,17 +186,12 @@ def schedule(step: int, phase: Phase) -> float:
 
 
 def embed_captions(model: Any, tokens_CN: Tensor, prefix_PW: Tensor | None = None) -> Tensor:
-    """Unit-length embeddings [C, D], with vectors between the start of each text and its first word if given. Texts
-    are cut behind the longest one: attention only looks back, so the ends are the same as with the full context."""
-    longest = int(tokens_CN.argmax(dim=-1).max()) + 1
-    tokens = tokens_CN[:, :longest]
-    words, ends = model.token_embedding(tokens), tokens.argmax(dim=-1)
+    """Unit-length embeddings [C, D], with vectors between the start of each text and its first word if given."""
+    words, ends = model.token_embedding(tokens_CN), tokens_CN.argmax(dim=-1)
     if prefix_PW is not None:
-        words = torch.cat([words[:, :1], prefix_PW.expand(len(words), -1, -1), words[:, 1:]], dim=1)
-        ends, longest = ends + len(prefix_PW), longest + len(prefix_PW)
-    x = words + model.positional_embedding[:longest]
-    x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:longest, :longest]))
-    return F.normalize(x[torch.arange(len(x)), ends] @ model.text_projection, dim=-1)
+        texts = [words[:, :1], prefix_PW.expand(len(words), -1, -1), words[:, 1 : -len(prefix_PW)]]
+        words, ends = torch.cat(texts, dim=1), ends + len(prefix_PW)
+    return F.normalize(encode_token_embeddings(model, words, ends), dim=-1)
 
 
 def contrastive_pairs_loss(logits_NC: Tensor, right_NC: Tensor, wrong_NC: Tensor) -> Tensor:
@@ -215,32 +223,39 @@ def captioned_batches(
     order = np.concatenate([rng.permutation(len(samples)) for _ in range(rounds)])
     for step in range(phase.steps):
         chosen = order[step * settings.frames : (step + 1) * settings.frames]
-        images, fine, coarse, rows = [], [], [], ([], [], [])  # type: ignore[var-annotated]
+        share = 1.0 if step >= phase.steps - phase.whole_steps else phase.patches
+        images, found, rows = [], ([], [], [], []), ([], [], [], [])  # type: ignore[var-annotated]
         for index in chosen.tolist():
             mirrored = bool(rng.random() < 0.5)
             picture = recoloured(samples.image_bgr(index), rng)
             images.append(preprocess(picture[:, ::-1] if mirrored else picture).image)
             rows[0].append(samples.frame_concepts[index])
-            for kind, grid, count, windows, found in (
-                (1, geometry.fine, phase.fine, samples.fine_concepts, fine),
-                (2, geometry.coarse, phase.coarse, samples.coarse_concepts, coarse),
-            ):
-                concepts = mirror(windows[index], geometry.windows_per_side(grid)) if mirrored else windows[index]
-                picked = choose_windows(concepts, count, rng)
-                found.append(picked)
+            fine, coarse, patches = (
+                mirror(concepts[index]) if mirrored else concepts[index]
+                for concepts in (samples.fine_concepts, samples.coarse_concepts, samples.patch_concepts)
+            )
+            kept = keep_patches(patches, share, rng)
+            for kind, (concepts, picked) in enumerate((
+                (fine, choose_windows(fine, phase.fine, rng)),
+                (coarse, choose_windows(coarse, phase.coarse, rng)),
+                (patches[kept], choose_windows(patches[kept], PATCHES_COMPARED, rng)),
+            ), 1):  # fmt: skip
+                found[kind].append(picked)
                 rows[kind].extend(concepts[picked])
+            found[0].append(kept + 1)
         captions = np.array([rng.choice(group) for group in CAPTIONS.groups])
-        share = 1.0 if step >= phase.steps - phase.whole_steps else phase.patches
         concepts = tuple(torch.tensor(np.array(row), dtype=torch.int64) for row in rows)
+        kept, fine, coarse, patches = (torch.from_numpy(np.stack(indices)) for indices in found)
         yield CaptionedBatch(
-            kept=torch.from_numpy(keep_tokens(len(images), geometry.tokens_per_side**2, share, rng)),
             image=torch.from_numpy(np.stack(images)),
-            fine=torch.from_numpy(np.stack(fine)),
-            coarse=torch.from_numpy(np.stack(coarse)),
+            fine=fine,
+            coarse=coarse,
+            kept=F.pad(kept, (1, 0)),  # 0 is the class token
+            patches=patches + 1,
             prefix=random_prefix(rng) if phase.as_used and step % 2 else None,
             averaged=show_together(concepts[0], concepts[1]) if phase.as_used else None,
             captions=torch.from_numpy(captions),
-            concepts=concepts,  # type: ignore[arg-type]
+            concepts=concepts,
         )
 
 
@@ -255,24 +270,28 @@ def show_together(frames_B: Tensor, fine_N: Tensor) -> Tensor:
     return normal | (fine_N.view(len(frames_B), -1) < len(ANOMALIES)).any(dim=1)
 
 
-def keep_tokens(frames: int, patches: int, share: float, rng: np.random.Generator) -> NDArray[np.int64]:
-    """The class token, 0, and a random share of the patch tokens 1..patches of each frame: [frames, 1 + kept]."""
-    kept = rng.permuted(np.tile(np.arange(1, patches + 1), (frames, 1)), axis=1)[:, : round(share * patches)]
-    return np.concatenate([np.zeros((frames, 1), np.int64), np.sort(kept, axis=1)], axis=1)
+def keep_patches(concepts: NDArray[np.int16], share: float, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Indices of a share of a frame's patches, in order: first those that show more than the place, then any."""
+    likely = rng.random(len(concepts)) + np.isin(concepts, PLACE_CONCEPTS)
+    return np.sort(likely.argsort()[: round(share * len(concepts))])
 
 
-def mirror(windows: NDArray[np.int16], side: int) -> NDArray[np.int16]:
-    """Concepts of a grid's windows in the mirrored frame."""
+def mirror(windows: NDArray[np.int16]) -> NDArray[np.int16]:
+    """Concepts of a square grid's windows in the mirrored frame."""
+    side = math.isqrt(len(windows))
     return windows.reshape(side, side)[:, ::-1].reshape(-1)
 
 
 def choose_windows(concepts: NDArray[np.int16], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Indices of windows to train on: as many abnormal ones as there are, up to half, none of unknown content."""
-    abnormal = np.flatnonzero((concepts >= 0) & (concepts < len(ANOMALIES)))
-    normal = np.flatnonzero(concepts >= len(ANOMALIES))
-    first = rng.permutation(abnormal)[: count // 2 + count % 2]
-    rest = rng.permutation(normal)[: count - len(first)]
-    picked = np.concatenate([first, rest]).astype(np.int64)
+    """Indices of windows to train on, none of unknown content: abnormal ones up to half, then those with people or
+    vehicles up to three quarters, then any; some twice where there are too few."""
+    abnormal = (concepts >= 0) & (concepts < len(ANOMALIES))
+    place = np.isin(concepts, PLACE_CONCEPTS)
+    picked = rng.permutation(np.flatnonzero(abnormal))[: -(-count // 2)]
+    things = rng.permutation(np.flatnonzero((concepts >= 0) & ~abnormal & ~place))
+    picked = np.concatenate([picked, things[: max(3 * count // 4 - len(picked), 0)]])
+    rest = np.setdiff1d(np.flatnonzero((concepts >= 0) & ~abnormal), picked)
+    picked = np.concatenate([picked, rng.permutation(rest)[: count - len(picked)]]).astype(np.int64)
     spare = picked if len(picked) else np.flatnonzero(concepts != UNKNOWN)
     return np.concatenate([picked, rng.choice(spare, count - len(picked))]) if len(picked) < count else picked
 

@@ -1,8 +1,8 @@
-"""Frames of many rendered places, each with what it and each of its windows shows.
+"""Frames of many rendered places, each with what it and each of its windows and patches shows.
 
 The places are those of training cameras: their seeds are even, so a test video never shows one of them.
 
-Suffixes: N frames, F fine windows (49), L coarse windows (16).
+Suffixes: N frames, F fine windows (49), L coarse windows (16), P patches (196).
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ MOMENTS_S = ((1.0, START_S), (START_S + 0.3, END_S - 0.3), (END_S + 3.0, SECONDS
 FRAMES_PER_PLACE = 10
 JPEG_QUALITY = (30, 85)  # stands for the compression of a camera's stream
 FILLED, BARELY = 0.5, 0.1  # a window shows what fills half of it; what fills less than a tenth does not count
+PATCHES = WindowGrid(size=Geometry().patch_size, stride=Geometry().patch_size)
 THING_FILLS = 0.15  # of a window, from which on it shows a person or a vehicle rather than the place
 
 
@@ -44,6 +45,7 @@ class Samples:
     frame_concepts: NDArray[np.int16]  # [N]
     fine_concepts: NDArray[np.int16]  # [N, F]; UNKNOWN where a window is neither one thing nor another
     coarse_concepts: NDArray[np.int16]  # [N, L]
+    patch_concepts: NDArray[np.int16]  # [N, P]
 
     def __len__(self) -> int:
         return len(self.jpegs)
@@ -85,6 +87,7 @@ def render_samples(
         "frame_concepts": np.concatenate([part.frame_concepts for part in parts]),
         "fine_concepts": np.concatenate([part.fine_concepts for part in parts]),
         "coarse_concepts": np.concatenate([part.coarse_concepts for part in parts]),
+        "patch_concepts": np.concatenate([part.patch_concepts for part in parts]),
     }
     write_bytes_atomic(path, save(tensors, metadata={"concepts": json.dumps(CAPTIONS.concepts)}))
 
@@ -99,17 +102,13 @@ def load_samples(path: Path) -> Samples:
         with safe_open(path, framework="numpy") as file:
             concepts = tuple(json.loads((file.metadata() or {})["concepts"]))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
-        jpegs = tuple(np.split(tensors["jpegs"], np.cumsum(tensors["lengths"])[:-1]))
+        jpegs = tuple(np.split(tensors.pop("jpegs"), np.cumsum(tensors.pop("lengths"))[:-1]))
+        samples = Samples(jpegs=jpegs, **tensors)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as exc:
         raise UsageError(f"{path} does not hold captioned frames ({exc})", remedy="render them again") from exc
     if concepts != CAPTIONS.concepts:
         raise UsageError(f"{path} was made with other captions", remedy="render the frames again")
-    return Samples(
-        jpegs=jpegs,
-        frame_concepts=tensors["frame_concepts"],
-        fine_concepts=tensors["fine_concepts"],
-        coarse_concepts=tensors["coarse_concepts"],
-    )
+    return samples
 
 
 def _rendered(seed: int, places: int, workers: int) -> Iterator[Samples]:
@@ -138,20 +137,23 @@ def render_place(seed: int, number: int) -> Samples:
         size_wh=SIZE_WH,
     )
     stage, geometry = Stage(spec), Geometry()
-    jpegs, frames, fine, coarse = [], [], [], []
+    jpegs, frames = [], []
+    windows: tuple[list[NDArray[np.int16]], ...] = ([], [], [])
     for index in range(FRAMES_PER_PLACE):
         moment = (0, 1, 1, 1, 2)[index % 5]
         frame = stage.frame(int(rng.integers(10_000)), float(rng.uniform(*MOMENTS_S[moment])))
         quality = int(rng.integers(*JPEG_QUALITY))
         jpegs.append(cv2.imencode(".jpg", frame.image_bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].reshape(-1))
         frames.append(CAPTIONS.concept(frame_concept(anomaly if frame.label else NORMAL, scene)))
-        fine.append(window_concepts(frame, spec, geometry, geometry.fine))
-        coarse.append(window_concepts(frame, spec, geometry, geometry.coarse))
+        for found, grid in zip(windows, (geometry.fine, geometry.coarse, PATCHES), strict=True):
+            found.append(window_concepts(frame, spec, geometry, grid))
+    fine, coarse, patches = (np.stack(found) for found in windows)
     return Samples(
         jpegs=tuple(jpegs),
         frame_concepts=np.array(frames, np.int16),
-        fine_concepts=np.stack(fine),
-        coarse_concepts=np.stack(coarse),
+        fine_concepts=fine,
+        coarse_concepts=coarse,
+        patch_concepts=patches,
     )
 
 

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -9,7 +10,7 @@ from stprompt_edge.model.clip import embed_texts, load_clip
 from stprompt_edge.model.encoder import PackedEncoder
 from stprompt_edge.model.prompts import PromptLearner
 from stprompt_edge.preprocess import Preprocessor
-from stprompt_edge.training.demo_encoder.captions import CAPTIONS
+from stprompt_edge.training.demo_encoder.captions import CAPTIONS, UNKNOWN
 from stprompt_edge.training.demo_encoder.contrastive import (
     MODEL,
     EncoderSettings,
@@ -19,7 +20,7 @@ from stprompt_edge.training.demo_encoder.contrastive import (
     contrastive_pairs_loss,
     embed_captions,
     embed_pictures,
-    keep_tokens,
+    keep_patches,
     mirror,
     random_prefix,
     schedule,
@@ -74,7 +75,8 @@ def test_with_all_patches_pictures_are_embedded_as_at_the_edge(place):
     encoder = PackedEncoder(clip.model.visual, Geometry())
     batch = next(captioned_batches(place, TINY, AS_USED, Preprocessor(clip.preprocessing), Geometry()))
     with torch.inference_mode():
-        got, expected = embed_pictures(encoder, batch), encoder(batch.image, batch.fine, batch.coarse)
+        (got, patches), expected = embed_pictures(encoder, batch), encoder(batch.image, batch.fine, batch.coarse)
+    assert patches.shape == (2, 24, 128)
     for mine, theirs in zip(got, expected, strict=True):
         torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=0)
 
@@ -85,8 +87,22 @@ def test_batches_have_the_asked_sizes_and_known_concepts(place):
     assert [batch.kept.shape for batch in batches] == [(2, 99), (2, 197)]
     for batch in batches:
         assert batch.image.shape == (2, 3, 224, 224)
-        assert [len(rows) for rows in batch.concepts] == [2, 6, 4]
+        assert [len(rows) for rows in batch.concepts] == [2, 6, 4, 48]
         assert all(int(rows.min()) >= 0 for rows in batch.concepts)
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_compared_patches_are_kept_ones_and_have_the_concepts_of_their_places(place, share):
+    phase = dataclasses.replace(PLAIN, patches=share, whole_steps=0)
+    preprocess = Preprocessor(load_clip(MODEL, "none").preprocessing)
+    batch = next(captioned_batches(place, TINY, phase, preprocess, Geometry()))
+    order = np.random.default_rng(TINY.seed).permutation(len(place))
+    for n, index in enumerate(order[: TINY.frames]):
+        patches = batch.kept[n].gather(0, batch.patches[n]).numpy() - 1
+        assert (patches >= 0).all()
+        concepts = place.patch_concepts[index]
+        expected = {concepts[patches].tobytes(), mirror(concepts)[patches].tobytes()}
+        assert batch.concepts[3].view(TINY.frames, -1)[n].numpy().astype(np.int16).tobytes() in expected
 
 
 def test_training_repeats_to_the_bit_and_changes_both_towers(place):
@@ -118,16 +134,19 @@ def test_averaged_windows_show_what_the_frame_does_only_with_an_abnormal_one_amo
 
 
 def test_mirrored_windows():
-    np.testing.assert_array_equal(mirror(np.arange(4, dtype=np.int16), 2), [1, 0, 3, 2])
+    np.testing.assert_array_equal(mirror(np.arange(4, dtype=np.int16)), [1, 0, 3, 2])
 
 
-def test_kept_tokens_begin_with_the_class_token_and_differ_between_frames():
-    kept = keep_tokens(4, 196, 0.5, np.random.default_rng(0))
-    assert kept.shape == (4, 99)
-    assert (kept[:, 0] == 0).all()
+def test_patches_that_show_something_are_kept_first_and_the_others_differ_from_time_to_time():
+    concepts = np.full(196, CAPTIONS.concept("plaza"), np.int16)
+    concepts[[7, 100]], concepts[8] = CAPTIONS.concept("fighting"), UNKNOWN
+    rng = np.random.default_rng(0)
+    kept, again = (keep_patches(concepts, 0.5, rng) for _ in range(2))
+    assert len(kept) == 98
+    assert {7, 8, 100} <= set(kept) & set(again)
     assert (np.diff(kept) > 0).all()
-    assert kept.max() <= 196
-    assert not np.array_equal(kept[0], kept[1])
+    assert not np.array_equal(kept, again)
+    np.testing.assert_array_equal(keep_patches(concepts, 1.0, rng), np.arange(196))
 
 
 @pytest.mark.parametrize(
@@ -140,3 +159,11 @@ def test_chosen_windows_are_half_abnormal_at_most_and_never_unknown(concepts, co
     assert len(picked) == count
     assert (picked >= 0).all()
     assert ((picked < 8).sum()) == abnormal
+
+
+def test_windows_with_people_are_chosen_before_empty_ones():
+    walking, plaza = CAPTIONS.concept("person walking"), CAPTIONS.concept("plaza")
+    rows = np.array([plaza] * 40 + [walking] * 4, np.int16)
+    picked = rows[choose_windows(rows, 8, np.random.default_rng(0))]
+    assert (picked == walking).sum() >= 4
+    assert (picked == plaza).sum() >= 2

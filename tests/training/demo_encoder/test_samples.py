@@ -62,6 +62,7 @@ def test_a_place_has_frames_with_and_without_its_anomaly():
     assert place.image_bgr(0).shape == (180, 320, 3)
     assert place.fine_concepts.shape == (FRAMES_PER_PLACE, 49)
     assert place.coarse_concepts.shape == (FRAMES_PER_PLACE, 16)
+    assert place.patch_concepts.shape == (FRAMES_PER_PLACE, 196)
 
 
 def test_what_was_rendered_is_loaded_and_the_same_seed_gives_the_same(tmp_path: Path):
