@@ -7,6 +7,7 @@ videos that no figure comes from; see `TUNING_SEED`.
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -14,9 +15,8 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from rich.table import Table
 
-from benchmarks.common import console, write_result
+from benchmarks.common import console, read_result, write_result
 from benchmarks.featured import (
     BUILD,
     DEMO_ENCODER,
@@ -237,25 +237,33 @@ def measure(subject: str, encoder: Encoder) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure and write real.json."""
+    """Measure and write real.json; pairs that are not named keep the figures that they had."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.real", description=__doc__)
+    names = [f"{subject}:{encoder.name}" for subject, encoder in PAIRS]
+    parser.add_argument("pairs", nargs="*", choices=[*names, []], help="DATASET:ENCODER; all when none is named")
+    wanted = parser.parse_args().pairs or names
     with one_line_errors():
-        for subject, encoder in PAIRS:  # here, so that the processes find everything made
+        pairs = [pair for pair, name in zip(PAIRS, names, strict=True) if name in wanted]
+        for subject, encoder in pairs:  # here, so that the processes find everything made
             loaded(subject, encoder)
             heats_of_phrases(subject, encoder)
-        measured = [measure(subject, encoder) for subject, encoder in PAIRS]
-    table = Table("data set", "features", "method", "frame AUC", "AP", "TIoU", "video AUC")
-    for one in measured:
-        for row in one["rows"]:
-            cells = [f"{row[name]['mean']:.4f}" if name in row else "" for name in ("auc", "ap", "tiou", "video_auc")]
-            table.add_row(one["dataset"], one["encoder"], row["method"], *cells)
-    console.print(table)
+        for subject, encoder in pairs:
+            keep(measure(subject, encoder))
+
+
+def keep(measurement: dict[str, Any]) -> None:
+    """Write a measurement into real.json, in the place of the same one."""
     chosen = {
         "learning_rates": LEARNING_RATES, "epochs": EPOCHS, "seed": TUNING_SEED,
         "note": "settings were chosen once for each data set, encoder and method, from the same grid, on a division "
         "that no figure comes from; of Ped2 another random one of the same videos, elsewhere a part of the training "
         "videos. A heat threshold was chosen there too. Phrases were written once and never tuned.",
     }  # fmt: skip
-    write_result("real", {"measurements": measured, "tuned": chosen, "versions": versions()})
+    order = [(subject, encoder.name) for subject, encoder in PAIRS]
+    kept = {(one["dataset"], one["encoder"]): one for one in read_result("real", {"measurements": []})["measurements"]}
+    kept[measurement["dataset"], measurement["encoder"]] = measurement
+    measurements = [kept[pair] for pair in order if pair in kept]
+    write_result("real", {"measurements": measurements, "tuned": chosen, "versions": versions()})
 
 
 if __name__ == "__main__":

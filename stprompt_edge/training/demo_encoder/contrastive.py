@@ -157,7 +157,7 @@ def embed_pictures(encoder: PackedEncoder, batch: CaptionedBatch) -> tuple[Embed
     """The packed encoder with some of the frame's own patches left out; windows keep all of theirs.
 
     Returns:
-        embeddings, and those of `batch.patches` [B, P', D]: their tokens before the last block, projected as classes are.
+        embeddings, and those of `batch.patches` [B, P', D]: tokens before the last block, projected as classes are.
     """
     tokens_BTW = encoder.embed_tokens(batch.image)
     x = torch.cat(
@@ -245,13 +245,13 @@ def captioned_batches(
             found[0].append(kept + 1)
         captions = np.array([rng.choice(group) for group in CAPTIONS.groups])
         concepts = tuple(torch.tensor(np.array(row), dtype=torch.int64) for row in rows)
-        kept, fine, coarse, patches = (torch.from_numpy(np.stack(indices)) for indices in found)
+        tokens, *windows = (torch.from_numpy(np.stack(indices)) for indices in found)
         yield CaptionedBatch(
             image=torch.from_numpy(np.stack(images)),
-            fine=fine,
-            coarse=coarse,
-            kept=F.pad(kept, (1, 0)),  # 0 is the class token
-            patches=patches + 1,
+            fine=windows[0],
+            coarse=windows[1],
+            kept=F.pad(tokens, (1, 0)),  # 0 is the class token
+            patches=windows[2] + 1,
             prefix=random_prefix(rng) if phase.as_used and step % 2 else None,
             averaged=show_together(concepts[0], concepts[1]) if phase.as_used else None,
             captions=torch.from_numpy(captions),
