@@ -74,7 +74,7 @@ SUBJECTS = {
     "surv_fight": Subject(
         name="surv_fight", stride=16, recipe="ucf-crime", segments=4, repeats=5, figure="video_auc"
     ),
-    "scenes": Subject(name="scenes", stride=8, recipe="scenes", segments=32, repeats=5, figure="auc"),
+    "scenes": Subject(name="scenes", stride=4, recipe="scenes", segments=32, repeats=5, figure="auc"),
 }  # fmt: skip
 PAIRS = (
     ("ped2", DEMO_ENCODER),

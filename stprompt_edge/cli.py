@@ -174,7 +174,7 @@ def scenes(
     seed: Annotated[int, typer.Option(help="The same seed gives the same videos.")] = 0,
     train_videos: Annotated[int, typer.Option(min=1, help="Training videos.")] = 60,
     test_videos: Annotated[int, typer.Option(min=1, help="Test videos, of other cameras.")] = 40,
-    fps: Annotated[int, typer.Option(min=1, help="Frames per second.")] = 25,
+    fps: Annotated[int, typer.Option(min=1, help="Frames per second.")] = 12,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
 ) -> None:
     """Render CCTV scenes with exact frame labels and boxes."""

@@ -39,7 +39,7 @@ WORK = Path("build/demo")
 CLIP, VOCABULARY, RECIPE = "stprompt-demo-16", "scenes", "scenes"
 SCENES_SEED, TRAIN_VIDEOS, TEST_VIDEOS = 0, 60, 40
 CALIBRATION_SEED, CALIBRATION_VIDEOS = 1, 24
-PLACES = 2400  # of ten frames each, for the encoder
+PLACES = 3600  # of ten frames each, for the encoder
 NOTE = "rendered scenes only; it shows that the pipeline works and knows nothing of real cameras"
 
 Say = Callable[[str], None]

@@ -48,7 +48,7 @@ def test_a_recipe_may_name_its_method(tmp_path: Path) -> None:
     assert load_recipe(str(path), "stprompt").method == "stprompt"
 
 
-@pytest.mark.parametrize(("name", "stride"), [("scenes", 8), ("ped2", 4)])
+@pytest.mark.parametrize(("name", "stride"), [("scenes", 4), ("ped2", 4)])
 def test_recipes_of_our_own(name: str, stride: int) -> None:
     assert load_recipe(name).stride == stride
 

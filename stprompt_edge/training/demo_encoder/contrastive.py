@@ -54,9 +54,9 @@ class Phase:
     steps: int
     learning_rate: float
     warmup: int = 100
-    fine: int = 8
+    fine: int = 6
     coarse: int = 2
-    patches: float = 0.5
+    patches: float = 0.4
     whole_steps: int = 0
     as_used: bool = False
 
@@ -69,8 +69,8 @@ class EncoderSettings:
     weight_decay: float = 0.05
     seed: int = 0
     phases: tuple[Phase, ...] = (
-        Phase(steps=3000, learning_rate=2e-3, whole_steps=200),
-        Phase(steps=350, learning_rate=5e-4, warmup=20, fine=12, patches=1.0, as_used=True),
+        Phase(steps=2700, learning_rate=2e-3, whole_steps=150),
+        Phase(steps=300, learning_rate=5e-4, warmup=20, fine=12, patches=1.0, as_used=True),
     )
 
 

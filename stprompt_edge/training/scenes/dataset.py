@@ -21,7 +21,7 @@ import numpy as np
 from stprompt_edge.errors import UsageError
 from stprompt_edge.files import disk_errors, write_text_atomic
 from stprompt_edge.training.scenes.plan import DatasetSpec, PlannedVideo, plan
-from stprompt_edge.training.scenes.scene import Box, render_video
+from stprompt_edge.training.scenes.scene import FPS, Box, render_video
 from stprompt_edge.training.scenes.video_file import write_video
 
 SCHEMA = 1
@@ -37,7 +37,7 @@ def render_dataset(
     test: int = 40,
     *,
     seconds: tuple[float, float] = (20.0, 60.0),
-    fps: int = 25,
+    fps: int = FPS,
     size_wh: tuple[int, int] = (320, 180),
     workers: int = 1,
     progress: Progress | None = None,

@@ -20,7 +20,6 @@ DEMO = SceneSpec(
     start_s=12.0,
     end_s=22.0,
     seconds=26.0,
-    fps=25,
     size_wh=(640, 360),
     supersample=2,
 )

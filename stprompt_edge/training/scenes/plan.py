@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stprompt_edge.errors import UsageError
-from stprompt_edge.training.scenes.scene import NORMAL, SceneSpec
+from stprompt_edge.training.scenes.scene import FPS, NORMAL, SceneSpec
 
 VIDEOS_PER_CAMERA = 3
 CLOSE, WIDE = (0.27, 0.36), (0.13, 0.155)  # a person's part of the frame's height; boxes stay within 2 to 12 % of it
@@ -54,7 +54,7 @@ class DatasetSpec:
     train: int = 60
     test: int = 40
     seconds: tuple[float, float] = (20.0, 60.0)
-    fps: int = 25
+    fps: int = FPS
     size_wh: tuple[int, int] = (320, 180)
     supersample: int = 3
 

@@ -29,6 +29,7 @@ SITES: dict[str, Callable[[np.random.Generator, Framing], Site]] = {
 }
 ANOMALIES: tuple[str, ...] = tuple(EVENTS)
 NORMAL = "normal"
+FPS = 12  # as many CCTV recorders store
 INDOORS = ("lobby", "shop")
 LEAST_OUTDOORS, LEAST_INDOORS, MOST = 0.12, 0.24, 0.5  # person_fraction: wider views reach beyond what is built
 OUTDOORS = tuple(scene for scene in SITES if scene not in INDOORS)
@@ -81,7 +82,7 @@ class SceneSpec:
     start_s: float = 0.0
     end_s: float = 0.0
     seconds: float = 30.0
-    fps: int = 25
+    fps: int = FPS
     size_wh: tuple[int, int] = (320, 180)
     supersample: int = 3
 
