@@ -34,6 +34,7 @@ from stprompt_edge.runtime.cameras import (
     nearest_source,
     resolve_source,
 )
+from stprompt_edge.runtime.planes import camera_frame, quarter_turns
 from stprompt_edge.runtime.records import CameraFrame, SourceInfo
 
 __all__ = ["CameraConfig", "Source", "expected_frames", "load_camera", "open_source", "resolve_source"]
@@ -52,12 +53,15 @@ class Source(ABC):
 
     Attributes:
         info: what is known of the source.
+        planar: which camera frames to give in their decoder's planes where it can (see `PlanarFrame`), instead of as
+            pictures; none unless somebody sets it.
         undecodable_packets: damaged packets or images so far.
         warnings: lines for the user; complete when `frames` has ended.
     """
 
     def __init__(self) -> None:
         self.info: SourceInfo
+        self.planar: Callable[[int], bool] = lambda index: False
         self.undecodable_packets = 0
         self.warnings: list[str] = []
 
@@ -170,7 +174,7 @@ class VideoSource(Source):
         while frame is not None:
             index, seconds = index + 1, clock.seconds(frame.pts)
             if wanted(index):
-                yield CameraFrame(index=index, seconds=seconds, image_bgr=_upright_bgr(frame))
+                yield camera_frame(frame, index=index, seconds=seconds, planar=self.planar(index))
             frame = next(self._decoded, None)
         self._warn_of_losses(index + 1, seconds)
 
@@ -204,7 +208,7 @@ class VideoSource(Source):
 
     def _describe(self, frame: av.VideoFrame) -> SourceInfo:
         fps = float(self._stream.average_rate or self._stream.guessed_rate or 0)
-        turned = _quarter_turns(frame) % 2
+        turned = quarter_turns(frame) % 2
         return SourceInfo(
             name=self._name,
             width=frame.height if turned else frame.width,
@@ -285,19 +289,6 @@ def _video_stream(container: Any, name: str) -> Any:
         remedy = "record it again, or convert it to H.264 on the machine that made it"
         raise SourceError(f"{name}: damaged in its first frame, or of an unknown codec", remedy=remedy)
     return pictures[0]
-
-
-def _quarter_turns(frame: av.VideoFrame) -> int:
-    """Counter-clockwise quarter turns that make the picture upright, 0..3."""
-    return round(frame.rotation / 90) % 4
-
-
-def _upright_bgr(frame: av.VideoFrame) -> NDArray[np.uint8]:
-    image = frame.to_ndarray(format="bgr24")  # [h, w, 3], a view into FFmpeg's buffer
-    turned = np.rot90(image, _quarter_turns(frame))  # [H, W, 3]
-    if frame.format.name == "bgr24":  # nothing was converted: the decoder may predict from this very buffer
-        return turned.copy()
-    return np.ascontiguousarray(turned)
 
 
 class _Clock:

@@ -62,11 +62,11 @@ def test_info_names_what_the_user_typed(tmp_path):
 
 
 def test_only_wanted_frames_are_converted_and_indices_stay(tmp_path, monkeypatch):
-    from stprompt_edge.runtime import sources
+    from stprompt_edge.runtime import planes
 
     converted = []
-    upright = sources._upright_bgr
-    monkeypatch.setattr(sources, "_upright_bgr", lambda frame: converted.append(frame.pts) or upright(frame))
+    upright = planes.upright_bgr
+    monkeypatch.setattr(planes, "upright_bgr", lambda frame: converted.append(frame.pts) or upright(frame))
     with open_source(str(videos.write_video(tmp_path / "a.mp4"))) as source:
         got = list(source.frames(lambda index: index % 8 == 0))
     assert [frame.index for frame in got] == [0, 8, 16]
