@@ -1,4 +1,4 @@
-"""Where frames come from: a video file, a folder of images, a URL or a V4L2 camera.
+"""Where frames come from: a video file, a folder of images, a URL, a V4L2 camera or a GStreamer pipeline.
 
 `resolve_source` turns what the user typed into a `CameraConfig`; `open_source` turns its `source` into a `Source`.
 A `Source` is one open connection and ends when the connection ends.
@@ -29,6 +29,7 @@ from stprompt_edge.runtime.cameras import (
     LIVE_SCHEMES,
     URL_SCHEMES,
     CameraConfig,
+    is_pipeline,
     load_camera,
     masked_url,
     nearest_source,
@@ -88,17 +89,22 @@ class Source(ABC):
 
 
 def open_source(source: str, *, open_timeout_s: float = 10.0, read_timeout_s: float = 10.0) -> Source:
-    """Opens a file, a folder of jpg, png or bmp images, a URL or `/dev/videoN`, and decodes its first frame.
+    """Opens a file, a folder of jpg, png or bmp images, a URL, `/dev/videoN` or a pipeline; decodes its first frame.
 
     Args:
         source: `CameraConfig.source`.
-        open_timeout_s: seconds a URL may take to answer.
-        read_timeout_s: seconds a URL may then send nothing.
+        open_timeout_s: seconds a URL or pipeline may take to answer.
+        read_timeout_s: seconds it may then send nothing.
 
     Raises:
         SourceError: it does not exist, may not be read, is no video, or has no decodable frame.
+        EnvironmentFailure: it is a GStreamer pipeline, and this machine has no GStreamer.
     """
     timeout_s = (open_timeout_s, read_timeout_s)
+    if is_pipeline(source) and not os.path.exists(source):
+        from stprompt_edge.runtime.gstreamer import GStreamerSource  # imports this module
+
+        return GStreamerSource(source, open_timeout_s=open_timeout_s, read_timeout_s=read_timeout_s)
     if source.startswith("/dev/video"):
         if not os.path.exists(source):
             cameras = ", ".join(sorted(str(path) for path in Path("/dev").glob("video*"))) or "none"
@@ -168,7 +174,7 @@ class VideoSource(Source):
             on_failure.pop_all()
 
     def frames(self, wanted: Callable[[int], bool]) -> Iterator[CameraFrame]:
-        clock = _Clock(self._stream.time_base, self.info.fps)
+        clock = Clock(self._stream.time_base, self.info.fps)
         index, seconds = -1, 0.0
         frame, self._first = self._first, None
         while frame is not None:
@@ -291,7 +297,7 @@ def _video_stream(container: Any, name: str) -> Any:
     return pictures[0]
 
 
-class _Clock:
+class Clock:
     """Seconds since the first frame; a missing or repeated time stamp becomes the previous one plus a frame."""
 
     def __init__(self, time_base: Fraction, fps: float) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from stprompt_edge.errors import SourceError
-from stprompt_edge.runtime.sources import _Clock, expected_frames, open_source
+from stprompt_edge.runtime.sources import Clock, expected_frames, open_source
 from tests import videos
 
 DATA = Path(__file__).parents[2] / "../shared/data"
@@ -140,12 +140,12 @@ def test_variable_rate_gives_real_times(tmp_path):
     ],
 )
 def test_the_clock_always_moves_forward(pts, seconds):
-    clock = _Clock(Fraction(1, 10), fps=2.0)
+    clock = Clock(Fraction(1, 10), fps=2.0)
     assert [clock.seconds(value) for value in pts] == pytest.approx(seconds)
 
 
 def test_the_clock_without_a_rate():
-    clock = _Clock(Fraction(1, 10), fps=0.0)
+    clock = Clock(Fraction(1, 10), fps=0.0)
     assert [clock.seconds(None) for _ in range(3)] == pytest.approx([0.0, 0.04, 0.08])
 
 
