@@ -13,14 +13,18 @@ import numpy as np
 import pytest
 
 from stprompt_edge.errors import EnvironmentFailure, SourceError
+from stprompt_edge.runtime.backends.fake import FakeBackend
+from stprompt_edge.runtime.cameras import CameraConfig
 from stprompt_edge.runtime.gstreamer import PictureLayout, import_gstreamer
 from stprompt_edge.runtime.kernels.reference import Nv12Frame, nv12_to_bgr
+from stprompt_edge.runtime.pipeline import RunSettings, run
 from stprompt_edge.runtime.planes import PlanarFrame
 from stprompt_edge.runtime.records import CameraFrame, SourceInfo
 from stprompt_edge.runtime.sources import open_source
 from stprompt_edge.runtime.timing import peak_rss_mib
 from tests.fakes.gst_module import Picture, Script, StateChangeReturn, install
 from tests.runtime.kernels.pictures import nv12_picture
+from tests.runtime.tiny import tiny_bundle
 
 DEBIAN_GI = Path("/usr/lib/python3/dist-packages/gi")
 PIPELINE = "camerasrc ! decoder"
@@ -211,6 +215,17 @@ def test_a_file_that_fails_ends_with_a_warning(script: Script) -> None:
     script.plays.append("Stream contains no data.")
     _, frames, warnings = read(PIPELINE)
     assert (len(frames), warnings) == (3, ["file is damaged: src0: Stream contains no data."])
+
+
+def test_a_run_of_a_pipeline(script: Script, tmp_path: Path) -> None:
+    where = {"strides": (2, 2), "offsets": (0, 4)}
+    script.plays = [dots(number, format="NV12", **where) for number in range(9)]
+    bundle = tiny_bundle()
+    camera = CameraConfig(source="rtspsrc location=rtsp://me:secret@host/1 ! decoder")
+    settings = RunSettings(out=tmp_path, save_video=False, stride=4)
+    done = run(camera, bundle, FakeBackend(bundle), settings)
+    assert (done.summary.sampled_frames, done.facts.source.live) == (3, True)
+    assert "secret" not in "".join(path.read_text() for path in done.files)
 
 
 def test_close_may_come_twice(script: Script) -> None:
