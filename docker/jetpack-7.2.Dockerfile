@@ -9,6 +9,9 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends \
         build-essential "libnvinfer10=${TENSORRT}" "libnvinfer-plugin10=${TENSORRT}" "libnvonnxparsers10=${TENSORRT}" \
         "python3-libnvinfer=${TENSORRT}" python3-dev python3-venv \
+    && apt-get install --yes --no-install-recommends \
+        python3-gi gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0 \
+        gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad \
     && rm -rf /var/lib/apt/lists/*
 RUN python3 -m venv --system-site-packages /opt/stprompt-edge
 ENV PATH=/opt/stprompt-edge/bin:/usr/local/cuda/bin:${PATH} \

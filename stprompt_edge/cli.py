@@ -108,7 +108,9 @@ def build_engine(
 
 @app.command()
 def run(
-    source: Annotated[str, typer.Argument(help="File, image folder, URL, /dev/videoN, or a camera of cameras.toml.")],
+    source: Annotated[
+        str, typer.Argument(help="File, image folder, URL, /dev/videoN, GStreamer pipeline, or a name in cameras.toml.")
+    ],
     bundle: BundleOption = DEMO_BUNDLE,
     backend: BackendOption = "auto",
     out: OutOption = Path("stprompt-edge-out"),

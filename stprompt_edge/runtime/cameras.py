@@ -81,7 +81,7 @@ def _camera_tables(path: Path) -> dict[str, Any]:
 
 
 def resolve_source(text: str, cameras_path: Path = Path("cameras.toml")) -> CameraConfig:
-    """What the user typed as a camera: an existing path, a URL, `/dev/videoN`, or a name.
+    """What the user typed as a camera: an existing path, a URL, `/dev/videoN`, a GStreamer pipeline, or a name.
 
     A name is a table of `cameras_path`; without one, `cameraN` means `/dev/videoN`.
 
@@ -90,7 +90,12 @@ def resolve_source(text: str, cameras_path: Path = Path("cameras.toml")) -> Came
         UsageError: `cameras_path` is needed and malformed.
     """
     scheme, colon, _ = text.partition(":")
-    if os.path.exists(text) or text.startswith("/dev/video") or (colon and scheme in URL_SCHEMES | {"file"}):
+    if (
+        os.path.exists(text)
+        or is_pipeline(text)
+        or text.startswith("/dev/video")
+        or (colon and scheme in URL_SCHEMES | {"file"})
+    ):
         return CameraConfig(source=text)
     if "://" in text:
         raise SourceError(f"cannot open '{masked_url(text)}': unknown protocol", remedy=nearest(scheme, URL_SCHEMES))
@@ -102,6 +107,11 @@ def resolve_source(text: str, cameras_path: Path = Path("cameras.toml")) -> Came
     raise SourceError(f"no such file or camera: '{text}'", remedy=nearest_source(text, tables))
 
 
+def is_pipeline(text: str) -> bool:
+    """Is this a GStreamer pipeline: elements with ` ! ` between them?"""
+    return re.search(r"\s!\s", text) is not None
+
+
 def nearest_source(text: str, cameras: dict[str, Any]) -> str:
     """The remedy for a path or camera that does not exist: the closest camera or file name."""
     folder, name = os.path.split(text)
@@ -111,9 +121,16 @@ def nearest_source(text: str, cameras: dict[str, Any]) -> str:
         if close:
             return f"did you mean '{os.path.join(prefix, close[0])}'?"
     names = f" ({', '.join(sorted(cameras))})" if cameras else ""
-    return f"give a video file, a folder of images, a URL, /dev/videoN or a camera of cameras.toml{names}"
+    kinds = "a video file, a folder of images, a URL, /dev/videoN, a GStreamer pipeline"
+    return f"give {kinds} or a camera of cameras.toml{names}"
 
 
 def masked_url(url: str) -> str:
     """The URL without its password, for messages and reports."""
     return re.sub(r"(://[^/:@]*):[^/]*@", r"\1:***@", url)
+
+
+def masked_pipeline(text: str) -> str:
+    """A GStreamer pipeline, or what it reports, without passwords: those of URLs, `user-pw` and the like."""
+    text = re.sub(r"(://[^/:@\s]*):[^/\s]*@", r"\1:***@", text)
+    return re.sub(r"""(-pw\s*=\s*)("[^"]*"|'[^']*'|\S+)""", r"\1***", text)

@@ -115,7 +115,7 @@ class Detector:
             self._awaiting_motion.append(step)
             if self._stream is not None:
                 with self.timer.measure("watch"):
-                    watched = self._stream.push(frame.image_bgr)
+                    watched = self._stream.push(frame.pixels)
                 return [] if watched is None else list(self._advance_watched(watched))
             difference = self._push_motion(step)
             return [] if difference is None else list(self._advance(difference))
@@ -220,9 +220,8 @@ class Detector:
             self._encode(step, self._all_fine, self._all_coarse)
         assert step.fine is not None
         assert step.coarse is not None
-        height, width = step.frame.image_bgr.shape[:2]
         with self.timer.measure("localize"):
-            return self._localizer(step.fine, step.coarse, (width, height))
+            return self._localizer(step.fine, step.coarse, step.frame.size_wh)
 
     def _describe(self, frame: CameraFrame, score: Score, alarm: bool, localization: Localization | None) -> Detection:
         top = 1 + int(np.argmax(score.class_probabilities[1:]))

@@ -102,6 +102,8 @@ def run(
         save_video = not source.info.live if settings.save_video is None else settings.save_video
         facts = _facts(source, bundle, backend, alarm, sampler)
         detector = Detector(bundle, backend, alarm=alarm, localize=settings.localize)
+        if detector.on_device:
+            source.planar = sampler.takes
         with OutputFolder(settings.out, facts, save_video=save_video) as outputs:
             watch = _Watch(detector, outputs, source, on_progress)
             failure = watch.follow(sampler, stop, settings.max_frames, save_video)
@@ -161,7 +163,7 @@ class _Watch:
         detection = detected.detection
         self._detections += 1
         with self._writing.measure("write"):
-            self._outputs.detection(detection, detected.frame.image_bgr)
+            self._outputs.detection(detection, detected.frame)
             self._close_event(self._events.update(detection))
         seconds = time.monotonic() - self._start
         self._on_progress(

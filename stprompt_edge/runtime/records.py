@@ -1,4 +1,4 @@
-"""What travels between the stages of the runtime: frozen, plain, no behaviour.
+"""What travels between the stages of the runtime: frozen and plain.
 
 Array suffixes: H height, W width, C channels or classes.
 """
@@ -6,9 +6,13 @@ Array suffixes: H height, W width, C channels or classes.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from stprompt_edge.runtime.kernels.reference import Nv12Frame
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,11 +30,21 @@ class SourceInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class CameraFrame:
-    """One decoded camera frame."""
+    """One decoded camera frame, as a picture; `planes.PlanarFrame` becomes one when somebody asks."""
 
     index: int  # 0-based count of decoded camera frames
     seconds: float  # presentation time from the start of the source
     image_bgr: NDArray[np.uint8]  # [H, W, 3] BGR uint8, upright; owned by the receiver
+
+    @property
+    def pixels(self) -> NDArray[np.uint8] | Nv12Frame:
+        """What a device that preprocesses frames itself takes: the cheapest there is."""
+        return self.image_bgr
+
+    @property
+    def size_wh(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.image_bgr.shape[1], self.image_bgr.shape[0]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Where frames come from: a video file, a folder of images, a URL or a V4L2 camera.
+"""Where frames come from: a video file, a folder of images, a URL, a V4L2 camera or a GStreamer pipeline.
 
 `resolve_source` turns what the user typed into a `CameraConfig`; `open_source` turns its `source` into a `Source`.
 A `Source` is one open connection and ends when the connection ends.
@@ -29,11 +29,13 @@ from stprompt_edge.runtime.cameras import (
     LIVE_SCHEMES,
     URL_SCHEMES,
     CameraConfig,
+    is_pipeline,
     load_camera,
     masked_url,
     nearest_source,
     resolve_source,
 )
+from stprompt_edge.runtime.planes import camera_frame, quarter_turns
 from stprompt_edge.runtime.records import CameraFrame, SourceInfo
 
 __all__ = ["CameraConfig", "Source", "expected_frames", "load_camera", "open_source", "resolve_source"]
@@ -52,12 +54,15 @@ class Source(ABC):
 
     Attributes:
         info: what is known of the source.
+        planar: which camera frames to give in their decoder's planes where it can (see `PlanarFrame`), instead of as
+            pictures; none unless somebody sets it.
         undecodable_packets: damaged packets or images so far.
         warnings: lines for the user; complete when `frames` has ended.
     """
 
     def __init__(self) -> None:
         self.info: SourceInfo
+        self.planar: Callable[[int], bool] = lambda index: False
         self.undecodable_packets = 0
         self.warnings: list[str] = []
 
@@ -84,17 +89,22 @@ class Source(ABC):
 
 
 def open_source(source: str, *, open_timeout_s: float = 10.0, read_timeout_s: float = 10.0) -> Source:
-    """Opens a file, a folder of jpg, png or bmp images, a URL or `/dev/videoN`, and decodes its first frame.
+    """Opens a file, a folder of jpg, png or bmp images, a URL, `/dev/videoN` or a pipeline; decodes its first frame.
 
     Args:
         source: `CameraConfig.source`.
-        open_timeout_s: seconds a URL may take to answer.
-        read_timeout_s: seconds a URL may then send nothing.
+        open_timeout_s: seconds a URL or pipeline may take to answer.
+        read_timeout_s: seconds it may then send nothing.
 
     Raises:
         SourceError: it does not exist, may not be read, is no video, or has no decodable frame.
+        EnvironmentFailure: it is a GStreamer pipeline, and this machine has no GStreamer.
     """
     timeout_s = (open_timeout_s, read_timeout_s)
+    if is_pipeline(source) and not os.path.exists(source):
+        from stprompt_edge.runtime.gstreamer import GStreamerSource  # imports this module
+
+        return GStreamerSource(source, open_timeout_s=open_timeout_s, read_timeout_s=read_timeout_s)
     if source.startswith("/dev/video"):
         if not os.path.exists(source):
             cameras = ", ".join(sorted(str(path) for path in Path("/dev").glob("video*"))) or "none"
@@ -164,13 +174,13 @@ class VideoSource(Source):
             on_failure.pop_all()
 
     def frames(self, wanted: Callable[[int], bool]) -> Iterator[CameraFrame]:
-        clock = _Clock(self._stream.time_base, self.info.fps)
+        clock = Clock(self._stream.time_base, self.info.fps)
         index, seconds = -1, 0.0
         frame, self._first = self._first, None
         while frame is not None:
             index, seconds = index + 1, clock.seconds(frame.pts)
             if wanted(index):
-                yield CameraFrame(index=index, seconds=seconds, image_bgr=_upright_bgr(frame))
+                yield camera_frame(frame, index=index, seconds=seconds, planar=self.planar(index))
             frame = next(self._decoded, None)
         self._warn_of_losses(index + 1, seconds)
 
@@ -204,7 +214,7 @@ class VideoSource(Source):
 
     def _describe(self, frame: av.VideoFrame) -> SourceInfo:
         fps = float(self._stream.average_rate or self._stream.guessed_rate or 0)
-        turned = _quarter_turns(frame) % 2
+        turned = quarter_turns(frame) % 2
         return SourceInfo(
             name=self._name,
             width=frame.height if turned else frame.width,
@@ -287,20 +297,7 @@ def _video_stream(container: Any, name: str) -> Any:
     return pictures[0]
 
 
-def _quarter_turns(frame: av.VideoFrame) -> int:
-    """Counter-clockwise quarter turns that make the picture upright, 0..3."""
-    return round(frame.rotation / 90) % 4
-
-
-def _upright_bgr(frame: av.VideoFrame) -> NDArray[np.uint8]:
-    image = frame.to_ndarray(format="bgr24")  # [h, w, 3], a view into FFmpeg's buffer
-    turned = np.rot90(image, _quarter_turns(frame))  # [H, W, 3]
-    if frame.format.name == "bgr24":  # nothing was converted: the decoder may predict from this very buffer
-        return turned.copy()
-    return np.ascontiguousarray(turned)
-
-
-class _Clock:
+class Clock:
     """Seconds since the first frame; a missing or repeated time stamp becomes the previous one plus a frame."""
 
     def __init__(self, time_base: Fraction, fps: float) -> None:

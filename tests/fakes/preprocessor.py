@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from stprompt_edge.errors import EnvironmentFailure
 from stprompt_edge.geometry import Geometry
 from stprompt_edge.preprocess import Preprocessing, Preprocessor
+from stprompt_edge.runtime.kernels.job import FrameLayout, layout_of
+from stprompt_edge.runtime.kernels.reference import Nv12Frame, nv12_to_bgr
 from stprompt_edge.runtime.motion import SecondDifference, Selection, pixel_motion, select_windows
 
 
@@ -43,13 +45,14 @@ class FakePreprocessor:
         self._image, self._fine = (driver.mem_alloc(n) for n in (3 * spec.size**2 * 4, windows * 8))
         self.image_pointer, self.fine_pointer = int(self._image), int(self._fine)
         self.delay = self._difference.delay
-        self._shape: tuple[int, ...] | None = None
+        self._layout: FrameLayout | None = None
         self._staged = 0
         self._held: list[Any] = []
 
-    def stage(self, frame: NDArray[np.uint8]) -> bool:
-        changed, self._shape = frame.shape != self._shape, frame.shape
-        self._frame = frame.copy()
+    def stage(self, frame: NDArray[np.uint8] | Nv12Frame) -> bool:
+        layout = layout_of(frame)
+        changed, self._layout = layout != self._layout, layout
+        self._frame = nv12_to_bgr(frame) if isinstance(frame, Nv12Frame) else frame.copy()
         self._staged += 1
         return changed
 

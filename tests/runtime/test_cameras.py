@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stprompt_edge.errors import SourceError, UsageError
-from stprompt_edge.runtime.cameras import masked_url
-from stprompt_edge.runtime.sources import CameraConfig, load_camera, resolve_source
+from stprompt_edge.runtime.cameras import is_pipeline, masked_pipeline, masked_url
+from stprompt_edge.runtime.sources import CameraConfig, load_camera, open_source, resolve_source
+from tests import videos
 
 FULL = '[cameras.door]\nsource = "rtsp://host/1"\nstride = 8\nthreshold = 0.5\n[cameras.yard]\nsource = "yard.mp4"\n'
 
@@ -113,6 +114,8 @@ def test_random_bytes_are_a_usage_error(toml, data):
         ("/dev/video7", "/dev/video7"),
         ("camera0", "/dev/video0"),
         ("camera12", "/dev/video12"),
+        ("videotestsrc ! identity", "videotestsrc ! identity"),
+        ("rtspsrc location=rtsp://host/1\n  ! decodebin", "rtspsrc location=rtsp://host/1\n  ! decodebin"),
     ],
 )
 def test_resolving_without_a_cameras_file(tmp_path, text, source):
@@ -123,6 +126,8 @@ def test_a_camera_table_wins_over_the_device_of_that_number_and_a_path_over_both
     path = toml('[cameras.camera0]\nsource = "rtsp://host/1"\nstride = 2\n')
     assert resolve_source("camera0", path) == CameraConfig(source="rtsp://host/1", stride=2)
     assert resolve_source("camera1", path) == CameraConfig(source="/dev/video1")
+    path = toml('[cameras.camera0]\nsource = "v4l2src device=/dev/video0 ! videoconvert"\n')
+    assert resolve_source("camera0", path) == CameraConfig(source="v4l2src device=/dev/video0 ! videoconvert")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "camera0").mkdir()
     assert resolve_source("camera0", path) == CameraConfig(source="camera0")
@@ -167,3 +172,36 @@ def test_an_unknown_source_names_the_nearest_one(toml, tmp_path, monkeypatch, te
 )
 def test_a_password_never_leaves_the_url(url, masked):
     assert masked_url(url) == masked
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("a ! b", True), ("a\n! b", True), ("a!b", False), ("wow! that.mp4", False), ("!", False), ("", False)],
+)
+def test_what_is_a_pipeline(text, expected):
+    assert is_pipeline(text) is expected
+
+
+def test_a_file_whose_name_looks_like_a_pipeline(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = videos.write_video(Path("a ! b.mp4"), frames=2)
+    assert resolve_source(str(path)) == CameraConfig(source="a ! b.mp4")
+    with open_source("a ! b.mp4") as source:
+        assert source.info.codec == "h264"
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("a ! b", "a ! b"),
+        ("rtspsrc location=rtsp://host:554/1 ! b name=x@y", "rtspsrc location=rtsp://host:554/1 ! b name=x@y"),
+        ("rtspsrc location=rtsp://me:p@ss@host/1 ! b", "rtspsrc location=rtsp://me:***@host/1 ! b"),
+        (
+            'rtspsrc location="rtsp://me:pass@host/1" user-pw=pass ! b',
+            'rtspsrc location="rtsp://me:***@host/1" user-pw=*** ! b',
+        ),
+        ("souphttpsrc user-pw = 'my pass' proxy-pw=\"x\" ! b", "souphttpsrc user-pw = *** proxy-pw=*** ! b"),
+    ],
+)
+def test_a_password_never_leaves_the_pipeline(text, masked):
+    assert masked_pipeline(text) == masked

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from stprompt_edge.errors import SourceError
-from stprompt_edge.runtime.sources import _Clock, expected_frames, open_source
+from stprompt_edge.runtime.sources import Clock, expected_frames, open_source
 from tests import videos
 
 DATA = Path(__file__).parents[2] / "../shared/data"
@@ -62,11 +62,11 @@ def test_info_names_what_the_user_typed(tmp_path):
 
 
 def test_only_wanted_frames_are_converted_and_indices_stay(tmp_path, monkeypatch):
-    from stprompt_edge.runtime import sources
+    from stprompt_edge.runtime import planes
 
     converted = []
-    upright = sources._upright_bgr
-    monkeypatch.setattr(sources, "_upright_bgr", lambda frame: converted.append(frame.pts) or upright(frame))
+    upright = planes.upright_bgr
+    monkeypatch.setattr(planes, "upright_bgr", lambda frame: converted.append(frame.pts) or upright(frame))
     with open_source(str(videos.write_video(tmp_path / "a.mp4"))) as source:
         got = list(source.frames(lambda index: index % 8 == 0))
     assert [frame.index for frame in got] == [0, 8, 16]
@@ -140,12 +140,12 @@ def test_variable_rate_gives_real_times(tmp_path):
     ],
 )
 def test_the_clock_always_moves_forward(pts, seconds):
-    clock = _Clock(Fraction(1, 10), fps=2.0)
+    clock = Clock(Fraction(1, 10), fps=2.0)
     assert [clock.seconds(value) for value in pts] == pytest.approx(seconds)
 
 
 def test_the_clock_without_a_rate():
-    clock = _Clock(Fraction(1, 10), fps=0.0)
+    clock = Clock(Fraction(1, 10), fps=0.0)
     assert [clock.seconds(None) for _ in range(3)] == pytest.approx([0.0, 0.04, 0.08])
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from typing_extensions import Self  # in `typing` from Python 3.11 on
 
 from stprompt_edge.bundle import Bundle
+from stprompt_edge.runtime.kernels.reference import Nv12Frame
 from stprompt_edge.runtime.motion import Selection
 
 Shapes = dict[str, list[int | None]]  # tensor name -> shape; None is any size
@@ -50,8 +51,8 @@ class WatchedFrame:
 class FrameStream(Protocol):
     """One camera's sampled frames on a device that preprocesses and selects windows itself (pixel motion)."""
 
-    def push(self, image_bgr: NDArray[np.uint8]) -> WatchedFrame | None:
-        """Take a frame [H, W, 3] BGR; give the one that it completes: for centered motion the one before."""
+    def push(self, frame: NDArray[np.uint8] | Nv12Frame) -> WatchedFrame | None:
+        """Take a frame, [H, W, 3] BGR or NV12; give the one that it completes: for centered motion the one before."""
 
     def flush(self) -> WatchedFrame | None:
         """The stream has ended: the frame that was held back."""

@@ -2,7 +2,7 @@
 
 The image and the indices of its selected windows stay on the device; what comes back are embeddings and a few hundred
 bytes of the selection. Everything that is enqueued for a frame is recorded as one CUDA graph, until the camera's frames
-change their size.
+change their size or format.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from stprompt_edge.bundle import Bundle
 from stprompt_edge.runtime.backends.base import Encoded, WatchedFrame
 from stprompt_edge.runtime.engines.device import CudaSession
 from stprompt_edge.runtime.engines.execution import BoundContext, Engine
-from stprompt_edge.runtime.kernels import CudaPreprocessor
+from stprompt_edge.runtime.kernels import CudaPreprocessor, Nv12Frame
 
 
 class DeviceStream:
@@ -52,10 +52,10 @@ class DeviceStream:
                 self.close()
                 raise
 
-    def push(self, image_bgr: NDArray[np.uint8]) -> WatchedFrame | None:
+    def push(self, frame: NDArray[np.uint8] | Nv12Frame) -> WatchedFrame | None:
         """See `FrameStream.push`."""
         with self._session.current("watching a frame"):
-            if self._preprocessor.stage(image_bgr):
+            if self._preprocessor.stage(frame):
                 self._watch.forget_recording()
             if not self._preprocessor.complete:
                 self._preprocessor.enqueue(self._session.stream)

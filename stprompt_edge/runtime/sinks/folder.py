@@ -9,7 +9,6 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
-from numpy.typing import NDArray
 
 from stprompt_edge.errors import UsageError
 from stprompt_edge.files import PartialFile, PartialText, disk_errors, publish_all
@@ -76,17 +75,17 @@ class OutputFolder:
         assert self._save_video, "frames are only taken with save_video"
         self._video.add_frame(frame)
 
-    def detection(self, detection: Detection, image_bgr: NDArray[np.uint8]) -> None:
+    def detection(self, detection: Detection, frame: CameraFrame) -> None:
         """Takes each sampled frame's result, in order; it may come later than the frames after it.
 
         Args:
             detection: its numbers must be finite.
-            image_bgr: [H, W, 3] BGR uint8, the sampled frame; copied if it is kept.
+            frame: the sampled frame; its picture is copied if it is kept, and only then asked for.
         """
         assert math.isfinite(detection.score), detection
         assert np.isfinite(detection.class_probabilities).all(), detection
         self._scores.add(detection)
-        self._report.add_detection(detection, image_bgr)
+        self._report.add_detection(detection, frame)
         if self._save_video:
             self._video.add_detection(detection)
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stprompt_edge.runtime.drawing import clock
-from stprompt_edge.runtime.records import Detection, Event, RunFacts, RunSummary, StageLatency
+from stprompt_edge.runtime.records import CameraFrame, Detection, Event, RunFacts, RunSummary, StageLatency
 from stprompt_edge.runtime.sinks.plain_json import json_text, without_password
 from stprompt_edge.runtime.sinks.snapshots import PeakKeeper, Snapshot
 from stprompt_edge.runtime.sinks.timeline import Timeline, TimelinePoint
@@ -47,10 +47,10 @@ class Report:
         self._snapshots: dict[int, Snapshot] = {}  # event number -> its peak
         self._event_count = 0
 
-    def add_detection(self, detection: Detection, image_bgr: np.ndarray) -> None:
-        """Takes the next sampled frame, [H, W, 3] BGR uint8 (copied if it is kept)."""
+    def add_detection(self, detection: Detection, frame: CameraFrame) -> None:
+        """Takes the next sampled frame (its picture is copied if it is kept)."""
         self._last = detection
-        self._peaks.add(detection, image_bgr)
+        self._peaks.add(detection, frame)
         self._timeline.add(
             TimelinePoint(
                 frame_index=detection.frame_index,

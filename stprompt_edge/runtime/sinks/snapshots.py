@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stprompt_edge.runtime.drawing import draw_boxes, overlay_heat
-from stprompt_edge.runtime.records import Detection, Event
+from stprompt_edge.runtime.records import CameraFrame, Detection, Event
 
 LONG_SIDE = 640  # pixels; two stand side by side in the report
 _JPEG_QUALITY = 82
@@ -42,16 +42,16 @@ class PeakKeeper:
         self._alarm: _Candidate | None = None
         self._alarm_before: _Candidate | None = None
 
-    def add(self, detection: Detection, image_bgr: NDArray[np.uint8]) -> None:
-        """Takes the next sampled frame, [H, W, 3] BGR uint8; the picture is copied only if it is a new peak."""
+    def add(self, detection: Detection, frame: CameraFrame) -> None:
+        """Takes the next sampled frame; its picture is asked for and copied only if it is a new peak."""
         candidate: _Candidate | None = None
         if self._best is None or detection.score > self._best.detection.score:
-            self._best = candidate = _candidate(detection, image_bgr)
+            self._best = candidate = _candidate(detection, frame.image_bgr)
         if not detection.alarm:
             if self._alarm is not None:
                 self._alarm, self._alarm_before = None, self._alarm
         elif self._alarm is None or detection.score > self._alarm.detection.score:
-            self._alarm = candidate or _candidate(detection, image_bgr)
+            self._alarm = candidate or _candidate(detection, frame.image_bgr)
 
     def of_event(self, event: Event) -> Snapshot | None:
         """The peak of an event that has just ended; None when its pictures are gone."""

@@ -59,6 +59,7 @@ class VideoScorer:
         )
         with open_source(str(video.path)) as source:
             counted = _Counter(self._sampler)
+            source.planar = lambda index: detector.on_device
             total = source.info.frame_count or 0
             for frame in source.frames(counted):
                 judge.take(detector.push(frame))

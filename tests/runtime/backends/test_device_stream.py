@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import inspect
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from stprompt_edge.bundle import Bundle
 from stprompt_edge.errors import EnvironmentFailure
+from stprompt_edge.runtime import pipeline
+from stprompt_edge.runtime import planes as planes_module
 from stprompt_edge.runtime.backends import device_stream, open_frame_stream
 from stprompt_edge.runtime.backends.fake import FakeBackend
 from stprompt_edge.runtime.backends.tensorrt import TensorRTBackend
+from stprompt_edge.runtime.cameras import CameraConfig
 from stprompt_edge.runtime.detector import DetectedFrame, Detector
-from stprompt_edge.runtime.kernels import CudaPreprocessor
+from stprompt_edge.runtime.kernels import CudaPreprocessor, Nv12Frame, nv12_to_bgr
+from stprompt_edge.runtime.pipeline import RunSettings
+from stprompt_edge.runtime.planes import PlanarFrame
 from stprompt_edge.runtime.records import CameraFrame
+from tests import videos
 from tests.fakes.device import FakeMachine, engine_bundle, install, write_engine
 from tests.fakes.preprocessor import FakePreprocessor
+from tests.runtime.kernels.pictures import nv12_picture
 
 pytest.importorskip("onnxruntime")
 
@@ -89,6 +98,72 @@ def test_frames_that_change_their_size_are_recorded_again(machine: FakeMachine, 
         [found.detection.score for found in theirs], abs=1e-6
     )
     assert machine.cudart.alive == 0
+
+
+def in_planes(count: int) -> tuple[list[CameraFrame], list[int]]:
+    """Frames as a decoder leaves them, and the indices of those that somebody wanted as pictures."""
+    made: list[int] = []
+
+    def convert(index: int, planes: Nv12Frame) -> NDArray[np.uint8]:
+        made.append(index)
+        return nv12_to_bgr(planes)
+
+    given: list[CameraFrame] = []
+    for i in range(count):
+        planes = nv12_picture(32, 24, seed=i)
+        given.append(PlanarFrame(index=i, seconds=i / 25, planes=planes, convert=partial(convert, i, planes)))
+    return given, made
+
+
+def test_planes_go_up_as_they_are(machine: FakeMachine, tmp_path: Path) -> None:
+    bundle = make(machine, tmp_path)
+    planes, made = in_planes(5)
+    with TensorRTBackend(bundle) as backend:
+        ours = detect(bundle, backend, planes, localize="always")
+        assert made == []
+        theirs = detect(bundle, backend, planes, localize="always", device_frames=False)
+        assert made == [0, 1, 2, 3, 4]
+    for got, want in zip(ours, theirs, strict=True):
+        assert got.detection.score == pytest.approx(want.detection.score, abs=1e-6)
+        assert got.detection.localization is not None
+        assert want.detection.localization is not None
+        assert got.detection.localization.boxes == want.detection.localization.boxes
+
+
+def test_planes_and_pictures_in_one_stream(machine: FakeMachine, tmp_path: Path) -> None:
+    bundle = make(machine, tmp_path)
+    planes, _ = in_planes(6)
+    mixed = [frame if frame.index % 3 else replace_by_picture(frame) for frame in planes]
+    with TensorRTBackend(bundle) as backend:
+        ours = detect(bundle, backend, mixed, localize="never")
+        theirs = detect(bundle, backend, planes, localize="never")
+    assert [found.detection.score for found in ours] == pytest.approx([found.detection.score for found in theirs])
+
+
+def replace_by_picture(frame: CameraFrame) -> CameraFrame:
+    return CameraFrame(index=frame.index, seconds=frame.seconds, image_bgr=frame.image_bgr)
+
+
+@pytest.mark.parametrize(("device_frames", "save_video"), [(True, False), (True, True), (False, False)])
+def test_a_run_hands_out_planes_where_the_device_takes_them(
+    machine: FakeMachine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device_frames: bool, save_video: bool
+) -> None:
+    pictures, staged = [], []
+    upright, stage = planes_module.upright_bgr, FakePreprocessor.stage
+    monkeypatch.setattr(planes_module, "upright_bgr", lambda frame: pictures.append(frame.pts) or upright(frame))
+    monkeypatch.setattr(FakePreprocessor, "stage", lambda self, frame: staged.append(type(frame)) or stage(self, frame))
+    bundle = make(machine, tmp_path, device_frames=device_frames)
+    clip = videos.write_video(tmp_path / "a.mp4", frames=16)
+    settings = RunSettings(out=tmp_path / "out", localize="never", save_video=save_video, stride=4)
+    with TensorRTBackend(bundle) as backend:
+        done = pipeline.run(CameraConfig(source=str(clip)), bundle, backend, settings)
+    assert done.summary.sampled_frames == 4
+    assert staged == [Nv12Frame] * 4 * device_frames
+    if save_video:
+        assert len(pictures) == 16  # each once, though the report takes some of them too
+    else:
+        assert 1 <= len(pictures) <= 4  # the peaks; on the CPU all four
+        assert device_frames or len(pictures) == 4
 
 
 def test_an_alarm_that_goes_on_later_is_located_all_the_same(machine: FakeMachine, tmp_path: Path) -> None:

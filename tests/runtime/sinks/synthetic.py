@@ -67,6 +67,11 @@ def picture(index: int, size_wh: tuple[int, int] = (320, 240)) -> NDArray[np.uin
     return image
 
 
+def frame(index: int, image: NDArray[np.uint8] | None = None) -> CameraFrame:
+    """One frame; its picture unless another is given."""
+    return CameraFrame(index=index, seconds=index / FPS, image_bgr=picture(index) if image is None else image)
+
+
 def frames(
     count: int = 40, *, size_wh: tuple[int, int] = (320, 240), seconds: Sequence[float] | None = None
 ) -> Iterator[CameraFrame]:
@@ -134,13 +139,13 @@ def run(
     alarmed = [d for d in found if d.alarm]
     with OutputFolder(path, about or facts(), save_video=save_video) as out:
         due = list(found)
-        for frame in frames():
+        for given in frames():
             if save_video:
-                out.frame(frame)
-            while due and due[0].frame_index + delay <= frame.index:
-                out.detection(due[0], picture(due[0].frame_index))
+                out.frame(given)
+            while due and due[0].frame_index + delay <= given.index:
+                out.detection(due[0], frame(due[0].frame_index))
                 if due.pop(0).frame_index == alarmed[-1].frame_index + STRIDE:
                     out.event(event(alarmed))
         for late in due:
-            out.detection(late, picture(late.frame_index))
+            out.detection(late, frame(late.frame_index))
         return out.finish(end or summary())

@@ -16,7 +16,7 @@ from stprompt_edge.errors import EnvironmentFailure, UsageError
 from stprompt_edge.files import PartialText
 from stprompt_edge.runtime.sinks import OutputFolder
 
-from .synthetic import FIVE, detection, facts, frames, picture, run, summary
+from .synthetic import FIVE, detection, facts, frame, frames, run, summary
 
 
 def names(folder: Path) -> tuple[str, ...]:
@@ -38,7 +38,7 @@ def test_without_video_there_are_four(tmp_path: Path) -> None:
 
 def test_nothing_is_visible_before_finish(tmp_path: Path) -> None:
     with OutputFolder(tmp_path, facts(), save_video=False) as out:
-        out.detection(detection(0, 0.1), picture(0))
+        out.detection(detection(0, 0.1), frame(0))
         assert names(tmp_path) == ("events.json.partial", "scores.csv.partial")
         assert len((tmp_path / "scores.csv.partial").read_text().splitlines()) == 2  # already on the disk
     assert names(tmp_path) == ()
@@ -67,9 +67,9 @@ def test_an_exception_in_the_middle_leaves_the_older_files(tmp_path: Path, error
     run(tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(error, match="pulled"), OutputFolder(tmp_path, facts(), save_video=True) as out:  # noqa: PT012
-        for frame in frames(20):
-            out.frame(frame)
-        out.detection(detection(16, 0.9, alarm=True), picture(16))
+        for given in frames(20):
+            out.frame(given)
+        out.detection(detection(16, 0.9, alarm=True), frame(16))
         assert "annotated.mp4.partial" in names(tmp_path)
         raise error("pulled")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
@@ -83,9 +83,9 @@ def test_an_exception_removes_the_folder_that_it_made(tmp_path: Path) -> None:
 
 def test_interrupted_run_is_whole_up_to_there(tmp_path: Path) -> None:
     with OutputFolder(tmp_path, facts(), save_video=True) as out:
-        for frame in frames(10):
-            out.frame(frame)
-        out.detection(detection(0, 0.1), picture(0))
+        for given in frames(10):
+            out.frame(given)
+        out.detection(detection(0, 0.1), frame(0))
         out.finish(summary(interrupted=True))
     assert names(tmp_path) == FIVE
     assert json.loads((tmp_path / "summary.json").read_text())["interrupted"] is True
@@ -129,7 +129,7 @@ def test_frames_without_save_video_are_a_bug(tmp_path: Path) -> None:
 
 def test_nan_is_a_bug_and_never_written(tmp_path: Path) -> None:
     with OutputFolder(tmp_path, facts(), save_video=False) as out, pytest.raises(AssertionError, match="score=nan"):
-        out.detection(detection(0, float("nan")), picture(0))
+        out.detection(detection(0, float("nan")), frame(0))
 
 
 @pytest.mark.parametrize("fails_at", [1, 2, 3, 8])

@@ -12,7 +12,7 @@ import pytest
 
 from stprompt_edge.runtime.sinks.report import MAX_LISTED_EVENTS, MAX_PICTURED_EVENTS, Report
 
-from .synthetic import detection, detections, event, facts, picture, run, summary
+from .synthetic import detection, detections, event, facts, frame, picture, run, summary
 
 EVIL = "<script>alert('x')</script>&\"$title ${when}"
 VOID = {"meta", "img", "br", "rect", "path", "link", "input", "hr"}
@@ -90,7 +90,7 @@ def test_untrusted_names_stay_text(tmp_path: Path) -> None:
     about = dataclasses.replace(facts(name=EVIL), class_names=("normal", EVIL, "b"), bundle={EVIL: EVIL}, backend=EVIL)
     report = Report(about)
     for d in detections():
-        report.add_detection(dataclasses.replace(d, top_class=EVIL), picture(d.frame_index))
+        report.add_detection(dataclasses.replace(d, top_class=EVIL), frame(d.frame_index))
     report.add_event(dataclasses.replace(event(detections()[4:7]), top_class=EVIL))
     text = report.html(summary(warnings=(EVIL,)))
     page = Page(text)
@@ -103,7 +103,7 @@ def test_untrusted_names_stay_text(tmp_path: Path) -> None:
 def test_no_events_shows_the_highest_frame() -> None:
     report = Report(facts())
     for index, score in ((0, 0.1), (4, 0.5), (8, 0.2)):
-        report.add_detection(detection(index, score), picture(index))
+        report.add_detection(detection(index, score), frame(index))
     page = Page(report.html(summary()))
     assert "No events" in page.text
     assert "Highest-scored frame" in page.text
@@ -121,7 +121,7 @@ def test_nothing_scored() -> None:
 
 def test_one_sampled_frame_at_zero() -> None:
     report = Report(dataclasses.replace(facts(live=True), threshold_off=0.6))
-    report.add_detection(detection(0, 0.7, alarm=True), picture(0))
+    report.add_detection(detection(0, 0.7, alarm=True), frame(0))
     report.add_event(event([detection(0, 0.7, alarm=True)]))
     page = Page(report.html(summary()))
     assert len(page.points) == 1
@@ -135,9 +135,9 @@ def test_pictures_and_rows_are_bounded() -> None:
     scores = 0.6 + 0.4 * rng.random(count)
     for i, score in enumerate(scores):
         found = detection(8 * i, float(score), alarm=True)
-        report.add_detection(found, tiny)
+        report.add_detection(found, frame(found.frame_index, tiny))
         report.add_event(event([found]))
-        report.add_detection(detection(8 * i + 4, 0.1), tiny)
+        report.add_detection(detection(8 * i + 4, 0.1), frame(8 * i + 4, tiny))
     page = Page(report.html(summary()))
     assert sum(link.startswith("data:") for link in page.links) == 2 * MAX_PICTURED_EVENTS
     assert sum(name.startswith("event-") for name in page.ids) == MAX_LISTED_EVENTS
@@ -158,7 +158,9 @@ def test_title(name: str, title: str) -> None:
 def test_time_axis_of_any_length(hours: float) -> None:
     report = Report(facts())
     for part in (0.0, 0.5, 1.0):
-        report.add_detection(detection(int(part * 40), 0.2, seconds=part * hours * 3600), picture(0, (16, 16)))
+        report.add_detection(
+            detection(int(part * 40), 0.2, seconds=part * hours * 3600), frame(0, picture(0, (16, 16)))
+        )
     text = report.html(summary())
     axis = text[text.index('class="ticks') : text.index("</section>", text.index('class="ticks'))]
     assert 2 <= axis.count("<span") <= 10
