@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import torch
 
 from benchmarks import gpu_check
 from benchmarks.gpu import report, small_run
+from benchmarks.gpu.checks import ROOT
 from benchmarks.gpu.kernel import HostLauncher, moved_bytes
 from benchmarks.gpu.measuring import CpuDevice
 from benchmarks.gpu.preprocessing import bgr_of, check_kernel, nv12_picture, picture, turns, upload
@@ -47,6 +50,26 @@ def test_a_dry_run_goes_through_every_section(
     scores = [engine["plain"]["score"] for engine in step.values()]
     assert scores == pytest.approx([scores[0]] * len(scores), abs=0.01)
     assert "wrote" in capsys.readouterr().out
+
+
+MAY_BE_MISSING = [
+    "pydantic",
+    "typer",
+    "av",
+    "rich",
+    "open_clip",
+    "pycuda",
+    "onnxruntime",
+    "onnx",
+    "tensorrt",
+    "cuda.bindings",
+]
+
+
+def test_it_starts_without_the_packages_that_a_bare_machine_lacks() -> None:
+    code = f"import sys; sys.modules.update(dict.fromkeys({MAY_BE_MISSING!r})); import benchmarks.gpu_check"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_without_a_gpu_nothing_is_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
