@@ -188,7 +188,10 @@ class Check:
         compared = [single, *self._bound]
         full = attempt(functools.partial(self._onnx, "fp32", cuda_graph=False))
         compared += [full] if not isinstance(full, dict) else []
-        return {"source": source, **check_parity(self._encoder, compared, self._device, frames)}
+        found = {"source": source, **check_parity(self._encoder, compared, self._device, frames)}
+        absent = {name: {"not_measured": reason} for name, reason in self._missing.items()}
+        found["engines"] |= absent | ({"ONNX Runtime CUDA fp32": full} if isinstance(full, dict) else {})
+        return found
 
     def _open(self, name: str, make: Callable[[], encoders.BoundEncoder]) -> None:
         opened = attempt(make)

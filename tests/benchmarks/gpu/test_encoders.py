@@ -91,11 +91,17 @@ class OnCpu:
         self._real.run_with_iobinding(binding.real)
 
 
+@pytest.fixture(scope="module")
+def graphs(encoder: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    pytest.importorskip("onnxscript")
+    return encoders.export_graphs(encoder, tmp_path_factory.mktemp("graphs"))
+
+
 @pytest.mark.parametrize("graph", [False, True])
 def test_onnxruntime_reads_and_writes_the_given_memory(
-    encoder: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, graph: bool
+    encoder: Any, graphs: dict[str, Path], monkeypatch: pytest.MonkeyPatch, graph: bool
 ) -> None:
-    onnxruntime, _ = pytest.importorskip("onnxruntime"), pytest.importorskip("onnxscript")
+    onnxruntime = pytest.importorskip("onnxruntime")
     asked: list[Any] = []
 
     def session(path: str, options: Any, providers: Any) -> OnCpu:
@@ -107,7 +113,6 @@ def test_onnxruntime_reads_and_writes_the_given_memory(
         RunOptions=onnxruntime.RunOptions,
     )  # fmt: skip
     monkeypatch.setattr(encoders, "import_onnxruntime_cuda", lambda: runtime)
-    graphs = encoders.export_graphs(encoder, tmp_path)
     engine = OnnxCudaEncoder(graphs["fp16"], CpuDevice(), cuda_graph=graph)
     assert asked[0][1].get("enable_cuda_graph") == ("1" if graph else None)
     assert asked[0][1]["user_compute_stream"] == "0"
