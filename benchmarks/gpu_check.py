@@ -67,7 +67,7 @@ QUICK = Settings(
     latency=Repeats(repeats=50, warm_up=10), parity_frames=1, autotune=False,
 )  # fmt: skip
 DRY = Settings(
-    mode="dry run", limit_s=120, size=TINY, batches=(1, 2), frames=((320, 240),), kernel_sizes=((7, 5), (320, 240)),
+    mode="dry run", limit_s=3600, size=TINY, batches=(1, 2), frames=((320, 240),), kernel_sizes=((7, 5), (320, 240)),
     how=Repeats(repeats=2, warm_up=1), latency=Repeats(repeats=3, warm_up=1), copy_bytes=1 << 16, product_side=32,
     parity_frames=2, video_frames=17, autotune=False, compile_backend="eager",
 )  # fmt: skip
