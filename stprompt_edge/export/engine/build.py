@@ -94,7 +94,7 @@ def build_engine(path: Path, settings: EngineSettings, progress: Progress = lamb
         progress: told what is being done and the fraction done.
 
     Raises:
-        UsageError: the bundle lacks the precision, or fp32 to compare with.
+        UsageError: the bundle lacks the precision, or fp32 to compare with, or the timing cache cannot be used.
         CheckFailed: TensorRT refuses the graph, or the engine misses parity.
         EnvironmentFailure: TensorRT, PyCUDA, a compiler, the GPU, its driver or its memory do not suffice.
         SourceError: the footage cannot be read.
@@ -102,6 +102,7 @@ def build_engine(path: Path, settings: EngineSettings, progress: Progress = lamb
     """
     bundle = load_bundle(path)
     check_graphs(bundle, settings.precision)
+    check_timing_cache(settings.timing_cache)
     frames = read_parity_frames(settings.verify, FRAMES)
     version = import_tensorrt().__version__
     device = look_at_device()
@@ -133,6 +134,19 @@ def check_graphs(bundle: Bundle, precision: str) -> None:
                 f"bundle {bundle.path} holds no {name}: an engine is built of a typed graph and compared with fp32",
                 remedy=f"export again with --precision fp32,{precision if precision != 'int8' else 'fp16'}",
             )
+
+
+def check_timing_cache(path: Path | None) -> None:
+    """Refuse before minutes of building what could not be written after them.
+
+    Raises:
+        UsageError: it is a folder, or in none.
+    """
+    if path is not None and (path.is_dir() or not path.parent.is_dir()):
+        raise UsageError(
+            f"--timing-cache {path} is {'a folder' if path.is_dir() else 'in a folder that does not exist'}",
+            remedy="give a file, new or of an earlier build, in a folder that exists",
+        )
 
 
 def look_at_device() -> Device:
@@ -235,10 +249,19 @@ def _build(
 
 
 def _read_timing_cache(settings: EngineSettings, folder: Path) -> bytes:
-    """The given one, else that of the engine that is replaced."""
+    """The given one, else that of the engine that is replaced; empty if there is none.
+
+    Raises:
+        UsageError: the given one cannot be read.
+    """
     old = folder.with_name(folder.name.removesuffix(".partial")) / TIMING_CACHE_NAME
     path = settings.timing_cache or old
-    return path.read_bytes() if path.is_file() else b""
+    try:
+        return path.read_bytes() if path.is_file() else b""
+    except OSError as exc:
+        if settings.timing_cache is None:
+            return b""
+        raise UsageError(f"--timing-cache {path} cannot be read ({exc.strerror})", remedy="give another file") from exc
 
 
 def _verify(

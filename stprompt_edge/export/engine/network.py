@@ -118,6 +118,7 @@ def _attach_timing_cache(config: trt.IBuilderConfig, content: bytes, messages: M
     for blob in (content, b"") if content else (b"",):
         cache: trt.ITimingCache | None = config.create_timing_cache(blob)
         if cache is not None and config.set_timing_cache(cache, False):
+            messages.errors.clear()  # of a cache that was refused; else they would be told as a later failure's reason
             return
     raise builder_failure(messages.errors, "attaching a timing cache")
 

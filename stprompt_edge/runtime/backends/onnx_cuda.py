@@ -118,29 +118,41 @@ class _BoundSession:
         key = tuple(array.shape for array in inputs.values())
         if key not in self._bindings:
             self._bindings[key] = self._bind(inputs, output_shapes)
-            if len(self._bindings) > MAX_BINDINGS and not self._graph:  # a recorded graph keeps its buffers' addresses
-                self._bindings.popitem(last=False)
+            if len(self._bindings) > MAX_BINDINGS:
+                self._forget_one(key)
         self._bindings.move_to_end(key)
         return self._bindings[key].run(inputs)
 
+    def _forget_one(self, newest: Any) -> None:
+        """The one used longest ago; a recorded graph keeps its buffers' addresses, so its binding stays."""
+        free = [key for key, binding in self._bindings.items() if not binding.recorded and key != newest]
+        if free:
+            del self._bindings[free[0]]
+
     def _bind(self, inputs: Arrays, output_shapes: Mapping[str, tuple[int, ...]]) -> _Binding:
-        options = None
+        options, recorded = None, False
         if self._graph:
             options = import_onnxruntime().RunOptions()
-            self._graphs += 1
-            identifier = self._graphs if self._graphs <= MAX_BINDINGS else -1
-            options.add_run_config_entry("gpu_graph_id", str(identifier))
-        return _Binding(self._session, self._device, inputs, output_shapes, options)
+            recorded = self._graphs < MAX_BINDINGS
+            self._graphs += recorded
+            options.add_run_config_entry("gpu_graph_id", str(self._graphs if recorded else -1))
+        return _Binding(self._session, self._device, inputs, output_shapes, options, recorded)
 
 
 class _Binding:
     """Device buffers for one set of shapes."""
 
     def __init__(
-        self, session: Any, device: str, inputs: Arrays, output_shapes: Mapping[str, tuple[int, ...]], options: Any
+        self,
+        session: Any,
+        device: str,
+        inputs: Arrays,
+        output_shapes: Mapping[str, tuple[int, ...]],
+        options: Any,
+        recorded: bool,
     ) -> None:
         ort_value = import_onnxruntime().OrtValue
-        self._session, self._options = session, options
+        self._session, self._options, self.recorded = session, options, recorded
         self._binding = session.io_binding()
         self._inputs, self._outputs, self._empty = {}, {}, {}
         for name, array in inputs.items():

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -111,7 +112,7 @@ def folder_name(device: Device, tensorrt: str, precision: str) -> str:
 
 def rebuild_command(bundle: Bundle, precision: str) -> str:
     """What to type to build an engine of this bundle on this device."""
-    return f"stprompt-edge build-engine {bundle.path} --precision {precision}"
+    return f"stprompt-edge build-engine {shlex.quote(str(bundle.path))} --precision {precision}"
 
 
 def engine_folders(bundle: Bundle) -> Iterator[Path]:

@@ -210,6 +210,33 @@ def test_timings_are_kept_for_the_next_build(machine: FakeMachine, bundle: Bundl
     assert "timing.cache" not in names(engine.folder)
 
 
+@pytest.mark.parametrize(("name", "told"), [("", "is a folder"), ("none/my.cache", "in a folder that does not exist")])
+def test_a_timing_cache_that_could_not_be_written_is_refused_before_building(
+    machine: FakeMachine, bundle: Bundle, tmp_path: Path, name: str, told: str
+) -> None:
+    with pytest.raises(UsageError, match=told):
+        built(bundle, timing_cache=tmp_path / name)
+    assert machine.trt.calls == []
+
+
+def test_a_timing_cache_that_cannot_be_read(
+    machine: FakeMachine, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Path.read_bytes
+
+    def refuse(path: Path) -> bytes:
+        if path.suffix == ".cache":
+            raise PermissionError(13, "Permission denied")
+        return read(path)
+
+    built(bundle)
+    (tmp_path / "my.cache").touch()
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(UsageError, match=r"my\.cache cannot be read \(Permission denied\)"):
+        built(bundle, timing_cache=tmp_path / "my.cache")
+    assert built(bundle).sidecar.precision == "fp16", "the engine's own is only left out"
+
+
 @pytest.mark.parametrize(
     ("ours", "theirs", "note"),
     [

@@ -11,9 +11,12 @@ import pytest
 from onnx import helper
 
 from stprompt_edge.errors import CheckFailed, EnvironmentFailure
+from stprompt_edge.export.engine import network
 from stprompt_edge.export.engine.network import PlanSettings, build_plan
+from stprompt_edge.runtime.engines import tensorrt_api
 from stprompt_edge.runtime.engines.profiles import BatchSizes, encoder_profiles
 from tests.bundles import write_fake_bundle
+from tests.fakes import tensorrt_module
 from tests.fakes.device import FakeMachine, install
 from tests.fakes.graphs import tiny_encoder
 
@@ -62,6 +65,28 @@ def test_a_timing_cache_goes_on_unless_it_is_of_another_device(
     machine: FakeMachine, graph: Path, given: bytes, kept: bytes
 ) -> None:
     assert build(graph, timing_cache=given).timing_cache == kept
+
+
+def test_a_refused_timing_cache_is_not_told_as_the_reason_of_a_later_failure(
+    machine: FakeMachine, graph: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[network.Messages] = []
+    take = tensorrt_module.FakeConfig.set_timing_cache
+
+    def collect() -> network.Messages:
+        held.append(tensorrt_api.Messages())
+        return held[-1]
+
+    def take_and_log(self: Any, cache: Any, ignore_mismatch: bool) -> bool:
+        if not (taken := take(self, cache, ignore_mismatch)):
+            held[-1].errors.append("Error Code 1: the timing cache is of another device")
+        return taken
+
+    monkeypatch.setattr(network, "Messages", collect)
+    monkeypatch.setattr(tensorrt_module.FakeConfig, "set_timing_cache", take_and_log)
+    machine.trt.build_error = "Error Code 10: strange"
+    with pytest.raises(CheckFailed, match="Error Code 10: strange"):
+        build(graph, timing_cache=b"other device's timings")
 
 
 def test_no_timing_cache_at_all_is_a_failure(machine: FakeMachine, graph: Path) -> None:

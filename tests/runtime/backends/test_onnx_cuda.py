@@ -144,6 +144,9 @@ def test_each_set_of_shapes_has_its_graph(cuda: type[Session], bundle: Bundle) -
             assert backend.encode(*inputs(1, fine, coarse)).coarse.shape == (1, coarse, WIDTH)
         for fine in range(1, 9):
             backend.encode(*inputs(1, fine, 1))
+        held = backend._bound_encoder._bindings.values()
+        assert [binding.recorded for binding in held].count(True) == onnx_cuda.MAX_BINDINGS
+        assert len(held) == onnx_cuda.MAX_BINDINGS + 1, "what is not recorded is forgotten again"
     assert all(session.options["enable_cuda_graph"] == "1" for session in cuda.made)
     assert cuda.made[0].graphs == ["1", "2", "1", "1", "3", "4", "5", "6", "7", "8", "-1", "-1"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from stprompt_edge.runtime.engines.sidecar import (
     find_engine,
     folder_name,
     manifest_sha256,
+    rebuild_command,
 )
 from tests.bundles import write_fake_bundle
 
@@ -147,6 +149,11 @@ def test_a_sidecar_that_does_not_fit(bundle: Bundle, change: Callable[[dict[str,
     edit(write_engine(bundle), change)
     with pytest.raises(CheckFailed, match=told):
         find_engine(bundle, ORIN, TRT)
+
+
+def test_the_command_may_be_pasted_whatever_the_bundle_is_called(tmp_path: Path) -> None:
+    bundle = write_fake_bundle(tmp_path / "my cameras")
+    assert shlex.split(rebuild_command(bundle, "int8"))[2:] == [str(bundle.path), "--precision", "int8"]
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff", b'"x"'])

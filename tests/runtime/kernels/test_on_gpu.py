@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from benchmarks.gpu.driver import CudaPythonDriver, Error
+from benchmarks.gpu.reasons import NotMeasured
 from stprompt_edge.geometry import Geometry
 from stprompt_edge.preprocess import Preprocessing, preprocess
 from stprompt_edge.runtime.kernels.compile import build_cubin
@@ -24,25 +27,44 @@ pytestmark = pytest.mark.gpu
 LEVEL = 1.001 / 255 / 0.26
 
 
+@dataclass(frozen=True, kw_only=True)
+class Gpu:
+    """The first device, its context current."""
+
+    driver: Any  # `pycuda.driver`, or what stands in for it
+    capability: tuple[int, int]
+
+
 @pytest.fixture(scope="module")
-def device() -> Iterator[Any]:
-    """`pycuda.driver` with a context on the first device."""
-    driver = pytest.importorskip("pycuda.driver", reason="PyCUDA is not installed", exc_type=ImportError)
+def gpu() -> Iterator[Gpu]:
+    """Through PyCUDA, or where that is not installed through cuda-python."""
+    try:
+        import pycuda.driver as driver
+    except ImportError:
+        yield through_cuda_python()
+        return
     try:
         driver.init()
         first = driver.Device(0)
     except driver.Error as exc:
         pytest.skip(f"no CUDA device: {exc}")
     context = first.make_context()
-    yield driver
+    yield Gpu(driver=driver, capability=tuple(first.compute_capability()))
     context.pop()
     context.detach()
 
 
+def through_cuda_python() -> Gpu:
+    try:
+        driver = CudaPythonDriver()
+        return Gpu(driver=driver, capability=driver.use_first_device())
+    except (NotMeasured, Error, RuntimeError) as exc:  # RuntimeError: cuda-python finds no libcuda
+        pytest.skip(f"no CUDA device: {exc}")
+
+
 @pytest.fixture(scope="module")
-def cubin(device: Any, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    capability = device.Context.get_device().compute_capability()
-    return build_cubin(capability, tmp_path_factory.mktemp("cubin") / "preprocess.cubin").path.read_bytes()
+def cubin(gpu: Gpu, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return build_cubin(gpu.capability, tmp_path_factory.mktemp("cubin") / "preprocess.cubin").path.read_bytes()
 
 
 FRAMES: dict[str, list[Any]] = {
@@ -55,11 +77,11 @@ FRAMES: dict[str, list[Any]] = {
 @pytest.mark.parametrize("image_type", ["float16", "float32"])
 @pytest.mark.parametrize("name", FRAMES)
 def test_the_device_computes_what_the_host_does(
-    device: Any, cubin: bytes, library: ctypes.CDLL, name: str, image_type: ImageType
+    gpu: Gpu, cubin: bytes, library: ctypes.CDLL, name: str, image_type: ImageType
 ) -> None:
     settings: dict[str, Any] = {"windows": 12, "timing": "causal", "image_type": image_type, "geometry": Geometry()}
-    host, stream = HostStream(library, **settings), device.Stream()
-    with CudaPreprocessor(cubin, spec=Preprocessing(), **settings) as preprocessor:
+    host, stream = HostStream(library, **settings), gpu.driver.Stream()
+    with CudaPreprocessor(cubin, spec=Preprocessing(), driver=gpu.driver, **settings) as preprocessor:
         for frame in FRAMES[name]:
             host.push(frame)
             assert preprocessor.push(frame, stream)
@@ -72,12 +94,12 @@ def test_the_device_computes_what_the_host_does(
             np.testing.assert_allclose(image, preprocess(bgr, Preprocessing()).image, atol=LEVEL + 2e-3, rtol=0)
 
 
-def test_the_same_frames_give_the_same_bits(device: Any, cubin: bytes) -> None:
-    stream = device.Stream()
+def test_the_same_frames_give_the_same_bits(gpu: Gpu, cubin: bytes) -> None:
+    stream = gpu.driver.Stream()
     runs = []
     for _ in range(3):
         with CudaPreprocessor(
-            cubin, spec=Preprocessing(), geometry=Geometry(), windows=12, timing="centered", image_type="float16"
+            cubin, spec=Preprocessing(), geometry=Geometry(), windows=12, timing="centered", driver=gpu.driver
         ) as preprocessor:
             for frame in FRAMES["1080p"]:
                 preprocessor.push(frame, stream)
@@ -86,10 +108,12 @@ def test_the_same_frames_give_the_same_bits(device: Any, cubin: bytes) -> None:
     assert len(set(runs)) == 1
 
 
-def test_a_cubin_of_another_device_is_refused(device: Any, tmp_path: Path) -> None:
+def test_a_cubin_of_another_device_is_refused(gpu: Gpu, tmp_path: Path) -> None:
     from stprompt_edge.errors import EnvironmentFailure
 
-    other = (9, 0) if device.Context.get_device().compute_capability()[0] == 8 else (8, 7)
+    other = (9, 0) if gpu.capability[0] == 8 else (8, 7)
     cubin = build_cubin(other, tmp_path / "other.cubin").path.read_bytes()
     with pytest.raises(EnvironmentFailure, match=r"loading preprocess\.cubin"):
-        CudaPreprocessor(cubin, spec=Preprocessing(), geometry=Geometry(), windows=12, timing="causal")
+        CudaPreprocessor(
+            cubin, spec=Preprocessing(), geometry=Geometry(), windows=12, timing="causal", driver=gpu.driver
+        )

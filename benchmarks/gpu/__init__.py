@@ -1,0 +1,1 @@
+"""What `benchmarks.gpu_check` is made of. Needs NumPy, OpenCV and torch; what else is missing is named, not fatal."""
