@@ -35,6 +35,8 @@ from stprompt_edge.training.scenes.scene import ANOMALIES, NORMAL, SITES
 
 MODEL, TEXT_WIDTH = "stprompt-demo-16", 128
 LARGEST_LOGIT_SCALE = math.log(100)  # as CLIP
+EMBEDDING_LENGTH = 0.44  # of the square root of the width, as ViT-B/16's: about 10 of 512
+FRAMES_MEASURED = 256
 PATCHES_COMPARED = 24  # of a frame
 PLACE_CONCEPTS = tuple(CAPTIONS.concept(site) for site in SITES)  # of windows that show nothing else
 
@@ -110,7 +112,23 @@ def train_encoder(
     with torch.no_grad():
         clip.model.logit_scale.clamp_(max=LARGEST_LOGIT_SCALE)
     clip.model.eval().requires_grad_(False)
+    set_embedding_length(clip, samples)
     return clip
+
+
+@torch.inference_mode()
+def set_embedding_length(clip: Clip, samples: Samples) -> None:
+    """Scale the projection of a trained CLIP, in place, so that frames have embeddings as long as ViT-B/16's.
+
+    Training compares directions only and leaves lengths to chance. Eq. 5 adds x_clip to a vector that a layer norm has
+    made: three times as long, x_clip alone decides, and what the adapter adds is lost.
+    """
+    preprocess, visual = Preprocessor(clip.preprocessing), clip.model.visual
+    lengths = [
+        float(visual(torch.from_numpy(preprocess(samples.image_bgr(index)).image)[None]).norm())
+        for index in np.linspace(0, len(samples) - 1, min(FRAMES_MEASURED, len(samples))).astype(int).tolist()
+    ]
+    visual.proj.mul_(EMBEDDING_LENGTH * math.sqrt(visual.proj.shape[1]) / float(np.mean(lengths)))
 
 
 def run_phase(

@@ -24,6 +24,7 @@ from stprompt_edge.training.demo_encoder.contrastive import (
     mirror,
     random_prefix,
     schedule,
+    set_embedding_length,
     show_together,
     train_encoder,
 )
@@ -111,6 +112,19 @@ def test_training_repeats_to_the_bit_and_changes_both_towers(place):
     assert all(torch.equal(first[name], second[name]) for name in first)
     for name in ("visual.conv1.weight", "text_projection", "logit_scale"):
         assert not torch.equal(first[name], start[name])
+
+
+def test_frames_get_embeddings_as_long_as_those_of_a_large_clip_and_in_the_same_directions(place):
+    clip = load_clip(MODEL, "none", 0)
+    image = torch.from_numpy(Preprocessor(clip.preprocessing)(place.image_bgr(0)).image)[None]
+    with torch.inference_mode():
+        before = clip.model.visual(image)
+        set_embedding_length(clip, place)
+        after = clip.model.visual(image)
+        frames = [Preprocessor(clip.preprocessing)(place.image_bgr(index)).image for index in range(len(place))]
+        lengths = clip.model.visual(torch.from_numpy(np.stack(frames))).norm(dim=-1)
+    assert float(lengths.mean()) == pytest.approx(0.44 * 128**0.5, rel=1e-3)
+    torch.testing.assert_close(after / after.norm(), before / before.norm(), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(("step", "expected"), [(0, 0.1), (9, 1.0), (10, 1.0), (60, 0.5), (110, 0.0)])
