@@ -52,11 +52,17 @@ def open_backend(name: str, bundle: Bundle) -> Choice:
     return Choice(backend=choice.backend, reason=f"{without}; {choice.reason}" if without else choice.reason)
 
 
-def open_frame_stream(bundle: Bundle, backend: Backend) -> FrameStream | None:
-    """The device's own preprocessing and selection for one camera; None where frames are preprocessed on the CPU.
+def open_frame_stream(bundle: Bundle, backend: Backend, *, lookahead: int) -> FrameStream | None:
+    """The device's own watch step for one camera; None where frames are preprocessed on the CPU.
 
     That is: the backend has none, the method compares embeddings instead of pixels, or `build-engine` found that this
-    device's results are not those of the CPU.
+    device's results are not those of the CPU. For stprompt without lookahead the step goes on to the heads' outputs,
+    else it ends with embeddings.
+
+    Args:
+        bundle: the backend's.
+        backend: open.
+        lookahead: later frames that the adapter uses.
 
     Raises:
         EnvironmentFailure: the device refuses.
@@ -64,7 +70,8 @@ def open_frame_stream(bundle: Bundle, backend: Backend) -> FrameStream | None:
     sidecar = getattr(backend, "sidecar", None)
     if sidecar is None or not sidecar.device_frames or bundle.manifest.method.motion != "pixel":
         return None
-    return backend.open_stream()  # type: ignore[attr-defined]  # only a backend with a sidecar has it
+    judge = bundle.manifest.method.name == "stprompt" and lookahead == 0
+    return backend.open_stream(judge=judge)  # type: ignore[attr-defined]  # only a backend with a sidecar has it
 
 
 def _why_not_tensorrt(bundle: Bundle) -> Choice | str:
