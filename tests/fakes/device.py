@@ -58,16 +58,16 @@ def engine_bundle(path: Path, **sections: Any) -> Bundle:
 
 
 def write_engine(
-    bundle: Bundle, machine: FakeMachine, *, device_frames: bool = False, batch: BatchSizes = BatchSizes(1, 2, 4)
+    bundle: Bundle, machine: FakeMachine, *, device_frames: bool = False, batch: BatchSizes | None = None
 ) -> Path:
-    """An fp16 engine in the bundle, as the fake TensorRT understands it, with its sidecar."""
+    """An fp16 engine in the bundle, for 1 to 4 frames, as the fake TensorRT understands it, with its sidecar."""
     session = CudaSession()
     folder = bundle.path / "engines" / folder_name(session.device, machine.trt.__version__, "fp16")
     session.close()
     folder.mkdir(parents=True, exist_ok=True)
     engines = {}
     for name, onnx, profiles in (
-        ("encoder.engine", "encoder.fp16.onnx", encoder_profiles(bundle, batch)),
+        ("encoder.engine", "encoder.fp16.onnx", encoder_profiles(bundle, batch or BatchSizes(1, 2, 4))),
         ("heads.engine", "heads.onnx", heads_profiles(bundle)),
     ):
         (folder / name).write_bytes(plan_of(bundle.file(onnx), profiles))

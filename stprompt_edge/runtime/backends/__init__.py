@@ -31,6 +31,7 @@ def open_backend(name: str, bundle: Bundle) -> Choice:
         name: `auto` for the first that starts: an engine in the bundle that `build-engine` made for this device, ONNX
             Runtime on CUDA, ONNX Runtime on the CPU. `onnx` for ONNX Runtime, on CUDA where it starts and else on the
             CPU. `tensorrt`, `onnx-cuda` and `onnx-cpu` for that alone: what is asked for by name is never replaced.
+            `onnx-cuda` by name also records CUDA graphs, where ONNX Runtime can.
         bundle: checked by `load_bundle`.
 
     Raises:
@@ -43,7 +44,7 @@ def open_backend(name: str, bundle: Bundle) -> Choice:
     if name == "tensorrt":
         return Choice(backend=_open_tensorrt(bundle), reason="asked for")
     if name in ("onnx-cuda", "onnx-cpu"):
-        named = OnnxCudaBackend(bundle) if name == "onnx-cuda" else OnnxBackend(bundle, provider=CPU)
+        named = OnnxCudaBackend(bundle, cuda_graph=True) if name == "onnx-cuda" else OnnxBackend(bundle, provider=CPU)
         return Choice(backend=named, reason="asked for")
     without = _why_not_tensorrt(bundle) if name == "auto" else ""
     if isinstance(without, Choice):
