@@ -30,7 +30,7 @@ class CudaGraph:
         cudart = import_cuda_runtime()
         # ThreadLocal: what other threads do meanwhile (decoding, another camera) does not spoil the recording
         mode = cudart.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
-        _call("beginning to record", cudart.cudaStreamBeginCapture, stream, mode)
+        _call("beginning to record", lambda: cudart.cudaStreamBeginCapture(stream, mode))
         try:
             enqueue()
         except BaseException:
@@ -38,9 +38,9 @@ class CudaGraph:
             if graph is not None:
                 cudart.cudaGraphDestroy(graph)
             raise
-        graph = _call("recording", cudart.cudaStreamEndCapture, stream)
+        graph = _call("recording", lambda: cudart.cudaStreamEndCapture(stream))
         try:
-            self._executable: Any = _call("instantiating", cudart.cudaGraphInstantiate, graph, 0)
+            self._executable: Any = _call("instantiating", lambda: cudart.cudaGraphInstantiate(graph, 0))
         finally:
             cudart.cudaGraphDestroy(graph)
         self._stream = stream
@@ -52,7 +52,7 @@ class CudaGraph:
             EnvironmentFailure: CUDA refused.
         """
         cudart = import_cuda_runtime()
-        _call("launching", cudart.cudaGraphLaunch, self._executable, self._stream)
+        _call("launching", lambda: cudart.cudaGraphLaunch(self._executable, self._stream))
 
     def close(self) -> None:
         """Free it; may be called twice."""
@@ -77,7 +77,7 @@ def import_cuda_runtime() -> Any:
     return runtime
 
 
-def _call(doing: str, function: Callable[..., tuple[Any, ...]], *arguments: Any) -> Any:
+def _call(doing: str, function: Callable[[], tuple[Any, ...]]) -> Any:
     """What a call gave, without its status.
 
     Raises:
@@ -85,7 +85,7 @@ def _call(doing: str, function: Callable[..., tuple[Any, ...]], *arguments: Any)
             RuntimeError where the driver lacks the function and ValueError for a status that it does not know.
     """
     try:
-        status, *values = function(*arguments)
+        status, *values = function()
         said = "" if int(status) == 0 else status.name
     except (RuntimeError, ValueError) as exc:
         said = str(exc).splitlines()[0] if str(exc) else repr(exc)
