@@ -212,6 +212,10 @@ class CudaPythonDriver:
             self._cudriver.cuMemcpyDtoHAsync(target.ctypes.data, int(source), target.nbytes, stream.handle),
         )
 
+    def memcpy_htod(self, target: Any, source: NDArray[Any]) -> None:
+        """From any memory to the device; waits."""
+        _checked(self._cudriver, self._cudriver.cuMemcpyHtoD(int(target), source.ctypes.data, source.nbytes))
+
     def memcpy_dtoh(self, target: NDArray[Any], source: Any) -> None:
         """From the device to any memory; waits."""
         _checked(self._cudriver, self._cudriver.cuMemcpyDtoH(target.ctypes.data, int(source), target.nbytes))

@@ -1,8 +1,10 @@
 """A camera's sampled frame in host memory in, its anomaly score out; and a video's frames per second.
 
-As the runtime does it: the frame is packed into pinned memory; upload, preprocess.cu, the encoder on the windows that
-the kernel has selected, and the way back of the embeddings are one sequence (one CUDA graph where it can be recorded);
-the host aggregates and smooths (eq. 3-4); the heads are a second, small trip. Heads have seeded weights.
+As the runtime does it where its launch ends with the encoder: the frame is packed into pinned memory; upload,
+preprocess.cu, the encoder on the windows that the kernel has selected, and the way back of the embeddings are one
+sequence (one CUDA graph where it can be recorded); the host aggregates and smooths (eq. 3-4); the heads are a
+second, small trip. With TensorRT the runtime saves that trip (adapter.cu), which is not timed here. Heads have seeded
+weights.
 
 Suffixes: K selected windows, D width of the embedding.
 """

@@ -4,7 +4,8 @@ The order of a step depends on the motion kind: `pixel` picks K windows before e
 `feature` encodes all fine windows and picks afterwards. A method that judges all windows (K = 49) has them encoded in
 order. Memory is bounded: a frame is held for the motion's delay and the adapter's lookahead, no longer.
 
-Where the backend's device preprocesses frames itself, it does all up to the picked windows' embeddings in one launch.
+Where the backend's device preprocesses frames itself, it does all up to the heads in one launch, or up to the picked
+windows' embeddings where the rest is the host's: with a lookahead, and for the other methods.
 
 Suffixes: D width of the embedding.
 """
@@ -23,7 +24,7 @@ from stprompt_edge.bundle import Bundle
 from stprompt_edge.preprocess import PreprocessedFrame, Preprocessor
 from stprompt_edge.runtime.alarm import Alarm, AlarmSettings
 from stprompt_edge.runtime.backends import open_frame_stream
-from stprompt_edge.runtime.backends.base import Backend, WatchedFrame
+from stprompt_edge.runtime.backends.base import Backend, JudgedFrame, WatchedFrame
 from stprompt_edge.runtime.localize import make_localizer
 from stprompt_edge.runtime.motion import (
     SecondDifference,
@@ -33,7 +34,7 @@ from stprompt_edge.runtime.motion import (
     select_windows,
 )
 from stprompt_edge.runtime.records import CameraFrame, Detection, Localization
-from stprompt_edge.runtime.scoring import Score, make_scorer
+from stprompt_edge.runtime.scoring import Score, make_scorer, score_of_heads
 from stprompt_edge.runtime.temporal import StreamingKernel
 from stprompt_edge.runtime.timing import StageTimer
 
@@ -99,7 +100,7 @@ class Detector:
         self._scorer = make_scorer(bundle, backend)
         self._kernel = StreamingKernel(self._scorer.width, self._method.sigma, lookahead)
         self._localizer = make_localizer(bundle, backend)
-        self._stream = open_frame_stream(bundle, backend) if device_frames else None
+        self._stream = open_frame_stream(bundle, backend, lookahead=self._kernel.lookahead) if device_frames else None
         self._all_fine = np.arange(bundle.geometry.fine_count, dtype=np.int64)
         self._all_coarse = np.arange(bundle.geometry.coarse_count * self._localizer.uses_coarse, dtype=np.int64)
         self._awaiting_motion: deque[_Step] = deque()
@@ -146,8 +147,8 @@ class Detector:
             selection = self._select(difference)
         yield from self._score(step, selection, self._selected_windows(step, selection))
 
-    def _advance_watched(self, watched: WatchedFrame) -> Iterator[DetectedFrame]:
-        """The same for a frame whose windows the device has picked and encoded."""
+    def _advance_watched(self, watched: WatchedFrame | JudgedFrame) -> Iterator[DetectedFrame]:
+        """The same for a frame whose windows the device has picked and encoded, and perhaps judged."""
         assert self._stream is not None
         step = self._awaiting_motion.popleft()
         step.x_clip_D = watched.frame_D
@@ -155,6 +156,10 @@ class Detector:
             with self.timer.measure("encode"):
                 located = self._stream.locate()
             step.fine, step.coarse = located.fine[0], located.coarse[0][: len(self._all_coarse)]
+        if isinstance(watched, JudgedFrame):
+            self._on_features(watched.frame_D, watched.features_D)
+            yield self._judge(step, score_of_heads(watched.heads, self._method))
+            return
         yield from self._score(step, watched.selection, watched.selected_KD)
 
     def _score(self, step: _Step, selection: Selection, selected_KD: NDArray[np.float32]) -> Iterator[DetectedFrame]:
@@ -210,6 +215,10 @@ class Detector:
         assert step.x_clip_D is not None
         with self.timer.measure("heads"):
             score = self._scorer.score(context, step.x_clip_D)
+        return self._judge(step, score)
+
+    def _judge(self, step: _Step, score: Score) -> DetectedFrame:
+        """What follows from a score: alarm, and where."""
         alarm = self.alarm.update(step.frame.seconds, score.score)
         wanted = self._localize == "always" or (self._localize == "alarm" and alarm)
         localization = self._locate(step) if wanted or self._localize_also(step.frame) else None

@@ -15,8 +15,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stprompt_edge.bundle import Bundle
-from stprompt_edge.runtime.backends.base import Backend
+from stprompt_edge.bundle import Bundle, MethodSection
+from stprompt_edge.runtime.backends.base import Backend, HeadsOutput
 from stprompt_edge.runtime.localize import phrase_probabilities, unit_length
 from stprompt_edge.runtime.motion import aggregate, softmax
 
@@ -59,13 +59,17 @@ class STPromptScorer:
 
     def score(self, context: NDArray[np.float32], x_clip_D: NDArray[np.float32]) -> Score:
         """1 - softmax(M / tau)[normal], or the classifier's probability, or their mean, as the bundle says."""
-        heads = self._backend.heads(context=context[None], clip=x_clip_D[None])
-        assert heads.similarity is not None
-        probabilities = softmax(heads.similarity[0] / np.float32(self._method.tau))
-        from_alignment = 1 - float(probabilities[0])
-        from_classifier = sigmoid(float(heads.anomaly_logit[0]))
-        score = {"a": from_alignment, "c": from_classifier, "mean": (from_alignment + from_classifier) / 2}
-        return Score(score=score[self._method.score], class_probabilities=probabilities)
+        return score_of_heads(self._backend.heads(context=context[None], clip=x_clip_D[None]), self._method)
+
+
+def score_of_heads(heads: HeadsOutput, method: MethodSection) -> Score:
+    """Of one row of the stprompt heads."""
+    assert heads.similarity is not None
+    probabilities = softmax(heads.similarity[0] / np.float32(method.tau))
+    from_alignment = 1 - float(probabilities[0])
+    from_classifier = sigmoid(float(heads.anomaly_logit[0]))
+    score = {"a": from_alignment, "c": from_classifier, "mean": (from_alignment + from_classifier) / 2}
+    return Score(score=score[method.score], class_probabilities=probabilities)
 
 
 class ZeroShotScorer:

@@ -22,6 +22,11 @@ def kernel_reach(sigma: float) -> int:
     return math.floor(-sigma * math.log(SMALLEST_WEIGHT))
 
 
+def kernel_weights(sigma: float) -> NDArray[np.float64]:
+    """exp(-distance / sigma) of every distance that counts, [reach + 1]."""
+    return np.exp(-np.arange(kernel_reach(sigma) + 1) / sigma)
+
+
 class StreamingKernel:
     """A ring buffer and one weight vector; the cost of a push and the memory do not grow.
 
@@ -34,7 +39,7 @@ class StreamingKernel:
     def __init__(self, width: int, sigma: float, lookahead: int | None = 0) -> None:
         self.reach = kernel_reach(sigma)
         self.lookahead = self.reach if lookahead is None else min(lookahead, self.reach)
-        self._weights = np.exp(-np.arange(self.reach + 1) / sigma)  # by distance
+        self._weights = kernel_weights(sigma)  # by distance
         self._ring_WD = np.zeros((self.reach + 1 + self.lookahead, width), np.float32)
         self._pushed = 0
 

@@ -29,11 +29,14 @@ class FakeCudart(ModuleType):
         super().__init__("cuda.bindings.runtime")
         self.driver = driver
         self.failing: set[str] = set()
+        self.raising: dict[str, Exception] = {}  # what cuda-python raises where it has no status to give
         self.alive = 0  # graphs, recorded or executable
         self.launches = 0
         self.cudaStreamCaptureMode = cudaStreamCaptureMode
 
     def _status(self, name: str) -> cudaError_t:
+        if name in self.raising:
+            raise self.raising[name]
         failed = name in self.failing
         return cudaError_t.cudaErrorStreamCaptureUnsupported if failed else cudaError_t.cudaSuccess
 

@@ -16,6 +16,7 @@ from stprompt_edge.runtime.engines.device import CudaSession
 from stprompt_edge.runtime.engines.profiles import BatchSizes, encoder_profiles, heads_profiles
 from stprompt_edge.runtime.engines.sidecar import EngineSidecar, GraphEngine, Profile, folder_name, manifest_sha256
 from tests.bundles import WIDTH, write_fake_bundle
+from tests.fakes.adapter import adapter
 from tests.fakes.cudart_module import FakeCudart
 from tests.fakes.graphs import tiny_encoder, tiny_heads
 from tests.fakes.pycuda_driver import FakeDriver
@@ -34,6 +35,7 @@ class FakeMachine:
 def install(patch: pytest.MonkeyPatch, version: str = "10.3.0", **device: Any) -> FakeMachine:
     """Put the fakes where `import tensorrt` and `import pycuda.driver` find them."""
     driver = FakeDriver(**device)
+    driver.kernels["adapter"] = adapter
     trt = FakeTensorRT(version, driver)
     package = ModuleType("pycuda")
     package.driver = driver  # type: ignore[attr-defined]
@@ -55,15 +57,17 @@ def engine_bundle(path: Path, **sections: Any) -> Bundle:
     return write_fake_bundle(path, files={**files, HEADS_NAME: tiny_heads(WIDTH, 3)}, **sections)
 
 
-def write_engine(bundle: Bundle, machine: FakeMachine, *, device_frames: bool = False) -> Path:
-    """An fp16 engine for 1, 2 or 4 frames in the bundle, as the fake TensorRT understands it, with its sidecar."""
+def write_engine(
+    bundle: Bundle, machine: FakeMachine, *, device_frames: bool = False, batch: BatchSizes | None = None
+) -> Path:
+    """An fp16 engine in the bundle, for 1 to 4 frames, as the fake TensorRT understands it, with its sidecar."""
     session = CudaSession()
     folder = bundle.path / "engines" / folder_name(session.device, machine.trt.__version__, "fp16")
     session.close()
     folder.mkdir(parents=True, exist_ok=True)
     engines = {}
     for name, onnx, profiles in (
-        ("encoder.engine", "encoder.fp16.onnx", encoder_profiles(bundle, BatchSizes(1, 2, 4))),
+        ("encoder.engine", "encoder.fp16.onnx", encoder_profiles(bundle, batch or BatchSizes(1, 2, 4))),
         ("heads.engine", "heads.onnx", heads_profiles(bundle)),
     ):
         (folder / name).write_bytes(plan_of(bundle.file(onnx), profiles))

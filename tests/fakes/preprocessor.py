@@ -42,8 +42,9 @@ class FakePreprocessor:
         self._driver, self._geometry, self._windows = driver, geometry, windows
         self._definition = Preprocessor(spec)
         self._difference = SecondDifference(timing)
-        self._image, self._fine = (driver.mem_alloc(n) for n in (3 * spec.size**2 * 4, windows * 8))
-        self.image_pointer, self.fine_pointer = int(self._image), int(self._fine)
+        sizes = (3 * spec.size**2 * 4, windows * 8, windows * 4)
+        self._buffers = [driver.mem_alloc(size) for size in sizes]
+        self.image_pointer, self.fine_pointer, self.motion_pointer = map(int, self._buffers)
         self.delay = self._difference.delay
         self._layout: FrameLayout | None = None
         self._staged = 0
@@ -60,8 +61,10 @@ class FakePreprocessor:
     def complete(self) -> bool:
         return self._staged > self.delay
 
-    def enqueue(self, stream: Any) -> None:
+    def enqueue(self, stream: Any, *, results: bool = True) -> None:
         self._driver.enqueue(self._run)
+        if results:
+            self._driver.enqueue(lambda: self._driver.calls.append("dtoh"))
 
     def flush(self, stream: Any) -> bool:
         for difference in self._difference.flush():
@@ -77,9 +80,8 @@ class FakePreprocessor:
         self._staged = 0
 
     def close(self) -> None:
-        for memory in self.__dict__.pop("_image", None), self.__dict__.pop("_fine", None):
-            if memory is not None:
-                memory.free()
+        while self._buffers:
+            self._buffers.pop().free()
 
     def _run(self) -> None:
         frame = self._definition(self._frame)
@@ -90,6 +92,11 @@ class FakePreprocessor:
 
     def _give(self, difference: NDArray[np.float32]) -> None:
         image = self._held.pop(0).image + np.float32(self.brighter)
-        self._selection = select_windows(pixel_motion(difference, self._geometry), self._windows)
-        for pointer, values in ((self.image_pointer, image), (self.fine_pointer, self._selection.indices)):
+        motion = pixel_motion(difference, self._geometry)
+        self._selection = select_windows(motion, self._windows)
+        for pointer, values in (
+            (self.image_pointer, image),
+            (self.fine_pointer, self._selection.indices),
+            (self.motion_pointer, motion[self._selection.indices]),
+        ):
             self._driver.memory[pointer][:] = np.ascontiguousarray(values).reshape(-1).view(np.uint8)

@@ -23,6 +23,7 @@ class FakeDriver(ModuleType):
         self.current = 0  # depth of the stack of contexts
         self.contexts = 0  # retained
         self.memory: dict[int, NDArray[np.uint8]] = {}
+        self.kernels: dict[str, Callable[[FakeDriver, bytes], None]] = {}  # what a cubin holds; each takes its argument
         self.limit_bytes = 1 << 40
         self._next = 1 << 20
         self.recorded: list[Callable[[], None]] | None = None  # while a stream is being captured
@@ -65,6 +66,10 @@ class FakeDriver(ModuleType):
             def detach(self) -> None:
                 driver.contexts -= 1
 
+            @staticmethod
+            def synchronize() -> None:
+                driver.need_context()
+
         class Stream:
             handle = 77
 
@@ -88,8 +93,43 @@ class FakeDriver(ModuleType):
                 driver.need_context()
                 del driver.memory[self._address]
 
+        class PagelockedHostAllocation:
+            def __init__(self, array: NDArray[Any]) -> None:
+                self.array = array
+
+            def free(self) -> None:
+                driver.need_context()
+
+        class Pinned(np.ndarray):
+            memory: Any = None
+
+            @property
+            def base(self) -> Any:
+                return self.memory
+
+        class Function:
+            def __init__(self, kernel: Callable[[FakeDriver, bytes], None]) -> None:
+                self._kernel = kernel
+
+            def prepare(self, arg_types: Any) -> Function:
+                (only,) = arg_types
+                self._size = int(only.removesuffix("s"))
+                return self
+
+            def prepared_async_call(self, grid: Any, block: Any, stream: Any, argument: bytes) -> None:
+                driver.need_context()
+                assert len(argument) == self._size
+                driver.enqueue(lambda: self._kernel(driver, argument))
+
+        class Module:
+            def get_function(self, name: str) -> Function:
+                if name not in driver.kernels:
+                    raise driver.Error("cuModuleGetFunction failed: named symbol not found")
+                return Function(driver.kernels[name])
+
         self.Error, self.MemoryError = Error, MemoryError
         self.Device, self.Context, self.Stream, self.DeviceAllocation = Device, Context, Stream, DeviceAllocation
+        self._allocation, self._pinned, self._module = PagelockedHostAllocation, Pinned, Module
 
     def init(self, flags: int = 0) -> None:
         self.calls.append("init")
@@ -114,9 +154,31 @@ class FakeDriver(ModuleType):
 
     def pagelocked_empty(self, shape: Any, dtype: Any, order: str = "C", mem_flags: int = 0) -> NDArray[Any]:
         self.need_context()
-        array = np.full(shape, 99, dtype)
-        assert array.size > 0  # cuMemHostAlloc refuses 0 bytes
+        memory = np.full(shape, 99, dtype)
+        assert memory.size > 0  # cuMemHostAlloc refuses 0 bytes
+        array = memory.view(self._pinned)
+        array.memory = self._allocation(memory)
         return array
+
+    def module_from_buffer(self, buffer: bytes, options: Any = (), message_handler: Any = None) -> Any:
+        self.need_context()
+        assert buffer.startswith(b"cubin")
+        return self._module()
+
+    def bytes_at(self, address: int, size: int) -> NDArray[np.uint8]:
+        """Device memory; it must lie in one allocation."""
+        for start, block in self.memory.items():
+            if start <= address and address + size <= start + block.nbytes:
+                return block[address - start : address - start + size]
+        raise AssertionError(f"{size} bytes at {address} are in no allocation")
+
+    def memset_d32(self, dest: Any, data: int, size: int) -> None:
+        self.need_context()
+        self.bytes_at(int(dest), 4 * size).view(np.uint32)[:] = data
+
+    def memcpy_htod(self, dest: Any, src: NDArray[Any]) -> None:
+        self.need_context()
+        self.bytes_at(int(dest), src.nbytes)[:] = np.ascontiguousarray(src).reshape(-1).view(np.uint8)
 
     def enqueue(self, work: Callable[[], None]) -> None:
         """Do it now, or keep it for the graph that is being recorded."""
@@ -130,7 +192,7 @@ class FakeDriver(ModuleType):
         address = int(dest)
 
         def copy() -> None:
-            self.memory[address][: src.nbytes] = np.ascontiguousarray(src).reshape(-1).view(np.uint8)
+            self.bytes_at(address, src.nbytes)[:] = np.ascontiguousarray(src).reshape(-1).view(np.uint8)
             self.calls.append("htod")
 
         self.enqueue(copy)
@@ -140,7 +202,7 @@ class FakeDriver(ModuleType):
         address = int(src)
 
         def copy() -> None:
-            dest[...] = self.memory[address][: dest.nbytes].view(dest.dtype).reshape(dest.shape)
+            dest[...] = self.bytes_at(address, dest.nbytes).view(dest.dtype).reshape(dest.shape)
             self.calls.append("dtoh")
 
         self.enqueue(copy)

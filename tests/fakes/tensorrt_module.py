@@ -323,7 +323,8 @@ class FakeContext:
         return tuple(known.get(dim.dim_param, -1) if dim.dim_param else dim.dim_value for dim in self._dims(name))
 
     def set_tensor_address(self, name: str, memory: int) -> bool:
-        assert memory in self._trt.driver.memory
+        assert memory % 256 == 0
+        self._trt.driver.bytes_at(memory, 1)
         self._addresses[name] = memory
         return self._trt.result("set_tensor_address", True, False)
 
@@ -349,4 +350,4 @@ class FakeContext:
     def _view(self, name: str, shape: tuple[int, ...]) -> Any:
         kind = np.dtype(self._trt.nptype(self._engine.get_tensor_dtype(name)))
         size = int(np.prod(shape)) * kind.itemsize
-        return self._trt.driver.memory[self._addresses[name]][:size].view(kind).reshape(shape)
+        return self._trt.driver.bytes_at(self._addresses[name], size).view(kind).reshape(shape)

@@ -31,6 +31,7 @@ def open_backend(name: str, bundle: Bundle) -> Choice:
         name: `auto` for the first that starts: an engine in the bundle that `build-engine` made for this device, ONNX
             Runtime on CUDA, ONNX Runtime on the CPU. `onnx` for ONNX Runtime, on CUDA where it starts and else on the
             CPU. `tensorrt`, `onnx-cuda` and `onnx-cpu` for that alone: what is asked for by name is never replaced.
+            `onnx-cuda` by name also records CUDA graphs, where ONNX Runtime can.
         bundle: checked by `load_bundle`.
 
     Raises:
@@ -43,7 +44,7 @@ def open_backend(name: str, bundle: Bundle) -> Choice:
     if name == "tensorrt":
         return Choice(backend=_open_tensorrt(bundle), reason="asked for")
     if name in ("onnx-cuda", "onnx-cpu"):
-        named = OnnxCudaBackend(bundle) if name == "onnx-cuda" else OnnxBackend(bundle, provider=CPU)
+        named = OnnxCudaBackend(bundle, cuda_graph=True) if name == "onnx-cuda" else OnnxBackend(bundle, provider=CPU)
         return Choice(backend=named, reason="asked for")
     without = _why_not_tensorrt(bundle) if name == "auto" else ""
     if isinstance(without, Choice):
@@ -52,11 +53,17 @@ def open_backend(name: str, bundle: Bundle) -> Choice:
     return Choice(backend=choice.backend, reason=f"{without}; {choice.reason}" if without else choice.reason)
 
 
-def open_frame_stream(bundle: Bundle, backend: Backend) -> FrameStream | None:
-    """The device's own preprocessing and selection for one camera; None where frames are preprocessed on the CPU.
+def open_frame_stream(bundle: Bundle, backend: Backend, *, lookahead: int) -> FrameStream | None:
+    """The device's own watch step for one camera; None where frames are preprocessed on the CPU.
 
     That is: the backend has none, the method compares embeddings instead of pixels, or `build-engine` found that this
-    device's results are not those of the CPU.
+    device's results are not those of the CPU. For stprompt without lookahead the step goes on to the heads' outputs,
+    else it ends with embeddings.
+
+    Args:
+        bundle: the backend's.
+        backend: open.
+        lookahead: later frames that the adapter uses.
 
     Raises:
         EnvironmentFailure: the device refuses.
@@ -64,7 +71,8 @@ def open_frame_stream(bundle: Bundle, backend: Backend) -> FrameStream | None:
     sidecar = getattr(backend, "sidecar", None)
     if sidecar is None or not sidecar.device_frames or bundle.manifest.method.motion != "pixel":
         return None
-    return backend.open_stream()  # type: ignore[attr-defined]  # only a backend with a sidecar has it
+    judge = bundle.manifest.method.name == "stprompt" and lookahead == 0
+    return backend.open_stream(judge=judge)  # type: ignore[attr-defined]  # only a backend with a sidecar has it
 
 
 def _why_not_tensorrt(bundle: Bundle) -> Choice | str:

@@ -41,20 +41,29 @@ class HeadsOutput:
 
 @dataclass(frozen=True, kw_only=True)
 class WatchedFrame:
-    """What a device says of one sampled frame; owned by the receiver."""
+    """What a device says of one sampled frame whose embeddings come back; owned by the receiver."""
 
     frame_D: NDArray[np.float32]  # x_clip
     selected_KD: NDArray[np.float32]  # embeddings of the windows in `selection`, in its order
     selection: Selection
 
 
+@dataclass(frozen=True, kw_only=True)
+class JudgedFrame:
+    """What a device says of one sampled frame that it has also aggregated, smoothed and judged (eq. 2-5)."""
+
+    frame_D: NDArray[np.float32]  # x_clip
+    features_D: NDArray[np.float32]  # x_clip + x_as
+    heads: HeadsOutput  # one row
+
+
 class FrameStream(Protocol):
     """One camera's sampled frames on a device that preprocesses and selects windows itself (pixel motion)."""
 
-    def push(self, frame: NDArray[np.uint8] | Nv12Frame) -> WatchedFrame | None:
+    def push(self, frame: NDArray[np.uint8] | Nv12Frame) -> WatchedFrame | JudgedFrame | None:
         """Take a frame, [H, W, 3] BGR or NV12; give the one that it completes: for centered motion the one before."""
 
-    def flush(self) -> WatchedFrame | None:
+    def flush(self) -> WatchedFrame | JudgedFrame | None:
         """The stream has ended: the frame that was held back."""
 
     def locate(self) -> Encoded:
@@ -64,7 +73,9 @@ class FrameStream(Protocol):
 class Backend(Protocol):
     """A bundle's graphs, open on one device."""
 
-    description: str  # for people: engine, device and file
+    @property
+    def description(self) -> str:
+        """For people: engine, device and file."""
 
     def encode(self, image: NDArray[np.float32], fine: NDArray[np.int64], coarse: NDArray[np.int64]) -> Encoded:
         """Embed preprocessed frames [B, 3, S, S] and chosen windows of each: indices [B, K] and [B, L]."""

@@ -30,7 +30,7 @@ class CudaGraph:
         cudart = import_cuda_runtime()
         # ThreadLocal: what other threads do meanwhile (decoding, another camera) does not spoil the recording
         mode = cudart.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
-        _checked(cudart.cudaStreamBeginCapture(stream, mode), "beginning to record")
+        _call("beginning to record", lambda: cudart.cudaStreamBeginCapture(stream, mode))
         try:
             enqueue()
         except BaseException:
@@ -38,9 +38,9 @@ class CudaGraph:
             if graph is not None:
                 cudart.cudaGraphDestroy(graph)
             raise
-        graph = _checked(cudart.cudaStreamEndCapture(stream), "recording")
+        graph = _call("recording", lambda: cudart.cudaStreamEndCapture(stream))
         try:
-            self._executable: Any = _checked(cudart.cudaGraphInstantiate(graph, 0), "instantiating")
+            self._executable: Any = _call("instantiating", lambda: cudart.cudaGraphInstantiate(graph, 0))
         finally:
             cudart.cudaGraphDestroy(graph)
         self._stream = stream
@@ -52,7 +52,7 @@ class CudaGraph:
             EnvironmentFailure: CUDA refused.
         """
         cudart = import_cuda_runtime()
-        _checked(cudart.cudaGraphLaunch(self._executable, self._stream), "launching")
+        _call("launching", lambda: cudart.cudaGraphLaunch(self._executable, self._stream))
 
     def close(self) -> None:
         """Free it; may be called twice."""
@@ -77,13 +77,18 @@ def import_cuda_runtime() -> Any:
     return runtime
 
 
-def _checked(result: tuple[Any, ...], doing: str) -> Any:
+def _call(doing: str, function: Callable[[], tuple[Any, ...]]) -> Any:
     """What a call gave, without its status.
 
     Raises:
-        EnvironmentFailure: the status is not success.
+        EnvironmentFailure: the status is not success, or cuda-python does not get as far as a status: it raises
+            RuntimeError where the driver lacks the function and ValueError for a status that it does not know.
     """
-    status, *values = result
-    if int(status) != 0:
-        raise EnvironmentFailure(f"a CUDA graph failed while {doing}: {status.name}", remedy=_REMEDY)
+    try:
+        status, *values = function()
+        said = "" if int(status) == 0 else status.name
+    except (RuntimeError, ValueError) as exc:
+        said = str(exc).splitlines()[0] if str(exc) else repr(exc)
+    if said:
+        raise EnvironmentFailure(f"a CUDA graph failed while {doing}: {said}", remedy=_REMEDY)
     return values[0] if values else None

@@ -1,73 +1,84 @@
-"""One camera on the device: a frame goes up, and preprocessing, motion, selection and the watch step are one launch.
+"""One camera on the device: a frame goes up, and everything up to the heads' outputs is one launch.
 
-The image and the indices of its selected windows stay on the device; what comes back are embeddings and a few hundred
-bytes of the selection. Everything that is enqueued for a frame is recorded as one CUDA graph, until the camera's frames
-change their size or format.
+Preprocessing, motion, selection, encoder, SA², adapter and heads follow each other on one stream, and none of them
+copies what the next one reads. What comes back, in one copy, is the frame's embedding before and after SA² and what the
+heads say. Where the host has to smooth (a lookahead, or a method other than stprompt) the launch ends with the
+encoder, and embeddings and selection come back. Everything that is enqueued for a frame is recorded as one CUDA graph,
+until the camera's frames change their size or format.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stprompt_edge.bundle import Bundle
-from stprompt_edge.runtime.backends.base import Encoded, WatchedFrame
-from stprompt_edge.runtime.engines.device import CudaSession
+from stprompt_edge.runtime.backends.base import Encoded, HeadsOutput, JudgedFrame, WatchedFrame
 from stprompt_edge.runtime.engines.execution import BoundContext, Engine
-from stprompt_edge.runtime.kernels import CudaPreprocessor, Nv12Frame
+from stprompt_edge.runtime.engines.launches import Launches, Runtime
+from stprompt_edge.runtime.kernels import CudaAdapter, CudaPreprocessor, Nv12Frame
 
 
 class DeviceStream:
     """A stream of sampled frames of one camera; see `FrameStream`.
 
     Args:
-        session: of the engine.
+        runtime: of the engines.
         encoder: loaded, with an input of one frame in its profiles.
-        cubin: checked against its sha256.
-        bundle: whose method selects windows by pixel motion.
+        heads: loaded; None to end with the embeddings.
+        cubin: the kernels, checked against their sha256.
+        bundle: whose method selects windows by pixel motion; with `heads`, stprompt.
 
     Raises:
-        EnvironmentFailure: the kernel does not load, or memory is short.
+        EnvironmentFailure: a kernel does not load, the engine takes no single frame, or memory is short.
     """
 
-    def __init__(self, session: CudaSession, encoder: Engine, cubin: Path, bundle: Bundle) -> None:
+    def __init__(self, runtime: Runtime, encoder: Engine, heads: Engine | None, cubin: bytes, bundle: Bundle) -> None:
         method, geometry = bundle.manifest.method, bundle.geometry
-        self._session, self._windows = session, method.windows
+        self._session, self._windows = runtime.session, method.windows
         self._all = {
             "fine": np.arange(geometry.fine_count, dtype=np.int64)[None],
             "coarse": np.arange(geometry.coarse_count, dtype=np.int64)[None],
         }
-        self._contexts: list[BoundContext] = []
-        with session.current("starting preprocessing on the device"):
-            self._preprocessor: Any = CudaPreprocessor(
-                cubin.read_bytes(), spec=bundle.preprocessing, geometry=geometry, windows=method.windows,
-                timing=method.motion_timing, image_type="float32", driver=session.cuda,
-            )  # fmt: skip
+        self._owned: list[Any] = []  # closed in the opposite order
+        self._adapter: CudaAdapter | None = None
+        self._heads: BoundContext | None = None
+        self._launches = Launches(runtime, self._enqueue)
+        with runtime.session.current("starting a stream on the device"):
             try:
-                self._watch, self._locate = self._bind(encoder, (1, 3, geometry.image_size, geometry.image_size))
+                self._preprocessor = self._own(CudaPreprocessor(
+                    cubin, spec=bundle.preprocessing, geometry=geometry, windows=method.windows,
+                    timing=method.motion_timing, image_type="float32", driver=runtime.session.cuda,
+                ))  # fmt: skip
+                if heads is not None:
+                    self._adapter, self._heads = self._bind_heads(heads, cubin, bundle)
+                self._watch, self._locate = self._bind_encoder(encoder, geometry.image_size)
             except BaseException:
-                self.close()
+                self._free()
                 raise
 
-    def push(self, frame: NDArray[np.uint8] | Nv12Frame) -> WatchedFrame | None:
+    def push(self, frame: NDArray[np.uint8] | Nv12Frame) -> WatchedFrame | JudgedFrame | None:
         """See `FrameStream.push`."""
         with self._session.current("watching a frame"):
             if self._preprocessor.stage(frame):
-                self._watch.forget_recording()
+                self._launches.forget()
             if not self._preprocessor.complete:
                 self._preprocessor.enqueue(self._session.stream)
                 self._session.stream.synchronize()
                 return None
-            return self._watched(self._watch.run({"coarse": self._all["coarse"][:, :0]}))
+            self._launches.run()
+            return self._found()
 
-    def flush(self) -> WatchedFrame | None:
+    def flush(self) -> WatchedFrame | JudgedFrame | None:
         """See `FrameStream.flush`."""
         with self._session.current("watching the last frame"):
-            complete = self._preprocessor.flush(self._session.stream)
-            return self._watched(self._watch.run_without_before()) if complete else None
+            if not self._preprocessor.flush(self._session.stream):
+                return None
+            self._enqueue_engines()
+            self._session.stream.synchronize()
+            return self._found()
 
     def locate(self) -> Encoded:
         """See `FrameStream.locate`."""
@@ -78,22 +89,57 @@ class DeviceStream:
     def close(self) -> None:
         """Free the device; may be called twice."""
         with self._session.current("closing a stream"):
-            for context in self._contexts:
-                context.close()
-            self._contexts = []
-            self._preprocessor.close()
+            self._free()
 
-    def _bind(self, encoder: Engine, image: tuple[int, ...]) -> tuple[BoundContext, BoundContext]:
+    def _bind_heads(self, heads: Engine, cubin: bytes, bundle: Bundle) -> tuple[CudaAdapter, BoundContext]:
+        """The adapter, and heads that read and write its buffers."""
+        width, method = bundle.manifest.clip.embedding_width, bundle.manifest.method
+        adapter = self._own(CudaAdapter(
+            cubin, motion=self._preprocessor.motion_pointer, width=width, windows=method.windows,
+            classes=len(bundle.vocabulary.class_names), sigma=method.sigma, driver=self._session.cuda,
+        ))  # fmt: skip
+        shapes = dict.fromkeys(adapter.heads_inputs, (1, width))
+        return adapter, self._own(heads.bind(shapes, {**adapter.heads_inputs, **adapter.heads_outputs}))
+
+    def _bind_encoder(self, encoder: Engine, size: int) -> tuple[BoundContext, BoundContext]:
         """Contexts of both steps; their image, and the watch step's windows, are where the kernel writes them."""
-        addresses = {"image": self._preprocessor.image_pointer, "fine": self._preprocessor.fine_pointer}
-        shapes = {name: indices.shape for name, indices in self._all.items()}
-        watch = {"image": image, "fine": (1, self._windows), "coarse": (1, 0)}
-        self._contexts.append(encoder.bind(watch, addresses, lambda: self._preprocessor.enqueue(self._session.stream)))
-        self._contexts.append(encoder.bind({"image": image, **shapes}, {"image": addresses["image"]}))
-        return self._contexts[0], self._contexts[1]
+        image = {"image": self._preprocessor.image_pointer}
+        shapes = {"image": (1, 3, size, size), "fine": (1, self._windows), "coarse": (1, 0)}
+        kept = self._adapter.encoder_outputs if self._adapter else {}
+        watch = self._own(encoder.bind(shapes, {**image, "fine": self._preprocessor.fine_pointer, **kept}))
+        every = {name: indices.shape for name, indices in self._all.items()}
+        return watch, self._own(encoder.bind({**shapes, **every}, image))
 
-    def _watched(self, found: dict[str, NDArray[Any]]) -> WatchedFrame:
-        selection = self._preprocessor.selection(self._session.stream)
+    def _enqueue(self) -> None:
+        """All launches of one frame."""
+        self._preprocessor.enqueue(self._session.stream, results=self._adapter is None)
+        self._enqueue_engines()
+
+    def _enqueue_engines(self) -> None:
+        """Those on an image and windows that lie on the device."""
+        self._watch.enqueue()
+        if self._adapter and self._heads:
+            self._adapter.enqueue(self._session.stream)
+            self._heads.enqueue()
+            self._adapter.enqueue_results(self._session.stream)
+
+    def _found(self) -> WatchedFrame | JudgedFrame:
+        if self._adapter:
+            row = self._adapter.results()
+            heads = HeadsOutput(anomaly_logit=row["anomaly_logit"], similarity=row["similarity"][None])
+            return JudgedFrame(frame_D=row["frame"], features_D=row["features"], heads=heads)
+        found = self._watch.results()
         return WatchedFrame(
-            frame_D=found["frame"][0], selected_KD=found["fine_embeddings"][0, : self._windows], selection=selection
+            frame_D=found["frame"][0],
+            selected_KD=found["fine_embeddings"][0, : self._windows],
+            selection=self._preprocessor.selection(self._session.stream),
         )
+
+    def _own(self, part: Any) -> Any:
+        self._owned.append(part)
+        return part
+
+    def _free(self) -> None:
+        self._launches.forget()
+        while self._owned:
+            self._owned.pop().close()

@@ -2,7 +2,8 @@
 
 For each set of shapes there is one binding with its device buffers: a step copies in, runs, copies out. With
 `cuda_graph` ONNX Runtime records the first runs of each set of shapes and replays them afterwards; it refuses graphs
-whose nodes it cannot all place on CUDA, and then runs without, saying why in `description`.
+whose nodes it cannot all place on CUDA, or fails at the run that it records: then it runs without, saying why in
+`description`.
 
 Option names: ONNX Runtime's documentation of the CUDA execution provider, and `gpu_graph_id` in
 onnxruntime_run_options_config_keys.h (0 is reserved, -1 runs without a graph).
@@ -10,9 +11,10 @@ onnxruntime_run_options_config_keys.h (0 is reserved, -1 runs without a graph).
 
 from __future__ import annotations
 
+import functools
 from collections import OrderedDict
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +33,7 @@ CUDA_OPTIONS = {
 }
 
 Arrays = Mapping[str, NDArray[Any]]
+Result = TypeVar("Result")
 
 
 class OnnxCudaBackend(OnnxBackend):
@@ -39,7 +42,7 @@ class OnnxCudaBackend(OnnxBackend):
     Args:
         bundle: checked by `load_bundle`.
         precision: of the encoder; None for fp16 if the bundle holds it.
-        cuda_graph: record and replay launches.
+        cuda_graph: record and replay launches; where that cannot be, now or at a first run, without.
         provider, device: stand in for CUDA in tests.
 
     Raises:
@@ -55,25 +58,47 @@ class OnnxCudaBackend(OnnxBackend):
         provider: str = CUDA,
         device: str = "cuda",
     ) -> None:
-        options = dict(CUDA_OPTIONS) if provider == CUDA else {}
-        note = ""
+        self._device, self._width = device, bundle.manifest.clip.embedding_width
+        self._options = dict(CUDA_OPTIONS) if provider == CUDA else {}
+        self._open = functools.partial(OnnxBackend.__init__, self, bundle, provider=provider, precision=precision)
         try:
-            graph = {**options, "enable_cuda_graph": "1"} if cuda_graph else options
-            super().__init__(bundle, provider=provider, precision=precision, provider_options=graph)
+            self._start(cuda_graph)
         except CheckFailed as exc:
             if not cuda_graph:
                 raise
-            super().__init__(bundle, provider=provider, precision=precision, provider_options=options)
-            cuda_graph, note = False, f", without CUDA graph: {exc.what}"
-        self.description += ", CUDA graph" if cuda_graph else note
+            self._start_without_graph(exc.what)
+
+    def _start(self, cuda_graph: bool) -> None:
+        """Open the sessions, with no buffers yet."""
+        self._open(provider_options={**self._options, "enable_cuda_graph": "1"} if cuda_graph else self._options)
+        self._cuda_graph = cuda_graph
+        self.description += ", CUDA graph" if cuda_graph else ""
         self._padding = 1 if cuda_graph else 0  # a graph takes device buffers only, and those cannot be empty
-        width = bundle.manifest.clip.embedding_width
-        self._width = width
-        self._bound_encoder = _BoundSession(self._encoder, device, cuda_graph)
-        self._bound_heads = None if self._heads is None else _BoundSession(self._heads, device, cuda_graph)
+        self._bound_encoder = _BoundSession(self._encoder, self._device, cuda_graph)
+        self._bound_heads = None if self._heads is None else _BoundSession(self._heads, self._device, cuda_graph)
+
+    def _start_without_graph(self, why: str) -> None:
+        self._start(False)
+        self.description += f", without CUDA graph: {why}"
 
     def encode(self, image: NDArray[np.float32], fine: NDArray[np.int64], coarse: NDArray[np.int64]) -> Encoded:
         """See `Backend.encode`."""
+        return self._graph_or_not(lambda: self._encode(image, fine, coarse))
+
+    def heads(self, **inputs: NDArray[np.float32]) -> HeadsOutput:
+        """See `Backend.heads`."""
+        return self._graph_or_not(lambda: self._run_heads(inputs))
+
+    def _graph_or_not(self, run: Callable[[], Result]) -> Result:
+        """A run; if that cannot be recorded or replayed, the same without a graph, as from then on all are."""
+        if self._cuda_graph:
+            try:
+                return run()
+            except Exception as exc:  # ONNX Runtime raises a class of its own for each status, children of Exception
+                self._start_without_graph((str(exc).splitlines() or [repr(exc)])[0][:300])
+        return run()
+
+    def _encode(self, image: NDArray[np.float32], fine: NDArray[np.int64], coarse: NDArray[np.int64]) -> Encoded:
         batch, windows = len(image), (fine.shape[1], coarse.shape[1])
         padded = [np.zeros((batch, max(size, self._padding)), np.int64) for size in windows]
         for target, source in zip(padded, (fine, coarse), strict=True):
@@ -92,8 +117,7 @@ class OnnxCudaBackend(OnnxBackend):
             coarse=outputs["coarse_embeddings"][:, : windows[1]],
         )
 
-    def heads(self, **inputs: NDArray[np.float32]) -> HeadsOutput:
-        """See `Backend.heads`."""
+    def _run_heads(self, inputs: Arrays) -> HeadsOutput:
         assert self._bound_heads is not None
         rows = len(next(iter(inputs.values())))
         shapes = {name: (rows, *shape[1:]) for name, shape in self._heads_shapes.items()}

@@ -20,7 +20,8 @@ from stprompt_edge.errors import CheckFailed
 from stprompt_edge.runtime.backends.base import Encoded, HeadsOutput, Shapes, heads_shapes
 from stprompt_edge.runtime.backends.device_stream import DeviceStream
 from stprompt_edge.runtime.engines.device import CudaSession
-from stprompt_edge.runtime.engines.execution import Engine, Recording, Runtime
+from stprompt_edge.runtime.engines.execution import Engine
+from stprompt_edge.runtime.engines.launches import Recording, Runtime
 from stprompt_edge.runtime.engines.sidecar import (
     CUBIN_NAME,
     ENCODER_ENGINE,
@@ -49,7 +50,8 @@ class TensorRTBackend:
         cuda_graph: launch each set of shapes as one CUDA graph; plain launches where it cannot be recorded.
 
     Attributes:
-        description: engine, device, and whether graphs are launched or why not.
+        sidecar: of the engine.
+        precision: of the encoder.
 
     Raises:
         EnvironmentFailure: TensorRT, PyCUDA, the driver, the GPU or an engine is missing, or memory is short.
@@ -76,11 +78,15 @@ class TensorRTBackend:
             with self._runtime.session.current("starting TensorRT"):
                 self._loader: trt.Runtime = tensorrt.Runtime(logger)  # must outlive the engines that it loads
             self._open(bundle, folder)
-            name = f"TensorRT {tensorrt.__version__} on {self._runtime.session.device.name}, {folder.name}"
-            self.description = f"{name}, {self._runtime.recording}"
+            self._name = f"TensorRT {tensorrt.__version__} on {self._runtime.session.device.name}, {folder.name}"
         except BaseException:
             self.close()
             raise
+
+    @property
+    def description(self) -> str:
+        """Engine, device, and whether graphs are launched or why not: some are recorded only while frames come."""
+        return f"{self._name}, {self._runtime.recording}"
 
     def encode(self, image: NDArray[np.float32], fine: NDArray[np.int64], coarse: NDArray[np.int64]) -> Encoded:
         """See `Backend.encode`."""
@@ -95,13 +101,17 @@ class TensorRTBackend:
         """See `Backend.heads`."""
         return HeadsOutput(**self._heads.run_in_parts(dict(inputs)))
 
-    def open_stream(self) -> DeviceStream:
+    def open_stream(self, *, judge: bool) -> DeviceStream:
         """A camera's frames on the device; closed with the backend.
 
+        Args:
+            judge: go on to the heads, without lookahead; for stprompt alone.
+
         Raises:
-            EnvironmentFailure: the kernel does not load, or memory is short.
+            EnvironmentFailure: a kernel does not load, the engine takes no single frame, or memory is short.
         """
-        stream = DeviceStream(self._runtime.session, self._encoder, self._folder / CUBIN_NAME, self._bundle)
+        cubin = (self._folder / CUBIN_NAME).read_bytes()
+        stream = DeviceStream(self._runtime, self._encoder, self._heads if judge else None, cubin, self._bundle)
         self._streams.append(stream)
         return stream
 
@@ -159,7 +169,7 @@ class TensorRTBackend:
             if refusal:
                 raise CheckFailed(
                     f"engine {path.parent.name}/{path.name}: {refusal}",
-                    remedy=f"build it again: {rebuild_command(bundle, self.sidecar.precision)}",
+                    remedy=f"build it again: {rebuild_command(bundle, self.sidecar.precision, self.sidecar.batch)}",
                 )
             engine = Engine(self._runtime, plan, profiles, list(inputs), list(outputs))
         self._engines.append(engine)

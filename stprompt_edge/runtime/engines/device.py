@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stprompt_edge.errors import EnvironmentFailure
-from stprompt_edge.runtime.kernels.launch import import_pycuda_driver
+from stprompt_edge.runtime.kernels.driver import import_pycuda_driver
 
 _REMEDY = "see `stprompt-edge doctor`"
 _OUT_OF_MEMORY = "close what else uses the GPU (nvidia-smi, or tegrastats on a Jetson), or build with a smaller --batch"

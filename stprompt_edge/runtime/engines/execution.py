@@ -1,50 +1,28 @@
 """Loaded engines: a context for each set of input shapes, its buffers bound once, its launches recorded once.
 
+Engines that feed each other, or a kernel, are bound to buffers of each other's and enqueued one behind the other.
+
 All contexts of an engine share one block of device memory for activations: they run one after the other on one stream.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stprompt_edge.errors import CheckFailed, EnvironmentFailure
-from stprompt_edge.runtime.backends.cuda_graph import CudaGraph
-from stprompt_edge.runtime.engines.device import CudaSession, cuda_errors
+from stprompt_edge.runtime.engines.launches import Launches, Runtime
 from stprompt_edge.runtime.engines.profiles import Variant, largest, pick_variant
 from stprompt_edge.runtime.engines.sidecar import Profile
-from stprompt_edge.runtime.engines.tensorrt_api import Messages, checked, import_tensorrt
+from stprompt_edge.runtime.engines.tensorrt_api import checked, import_tensorrt
 
 if TYPE_CHECKING:
     import tensorrt as trt
 
 Arrays = dict[str, NDArray[Any]]
-
-
-@dataclass
-class Recording:
-    """Whether launches are recorded; the first that cannot be ends it for all, and is the reason shown."""
-
-    wanted: bool
-    problem: str = ""
-
-    def __str__(self) -> str:
-        if self.problem:
-            return f"plain launches ({self.problem})"
-        return "CUDA graph" if self.wanted else "plain launches"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Runtime:
-    """What all engines of a backend share."""
-
-    session: CudaSession
-    messages: Messages
-    recording: Recording
 
 
 class Engine:
@@ -98,27 +76,28 @@ class Engine:
         ]
         return parts[0] if len(parts) == 1 else {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
 
-    def bind(
-        self,
-        wanted: Mapping[str, tuple[int, ...]],
-        external: Mapping[str, int] | None = None,
-        before: Callable[[], None] | None = None,
-    ) -> BoundContext:
+    def bind(self, wanted: Mapping[str, tuple[int, ...]], external: Mapping[str, int] | None = None) -> BoundContext:
         """A context of its own for these shapes; the caller closes it. The session's context must be current.
 
         Args:
-            wanted: shape by input name; raised as `pick_variant` does.
-            external: device addresses of inputs that somebody else fills on the same stream.
-            before: enqueues what fills them.
+            wanted: shape by input name; raised as `pick_variant` does, but not that of an external input.
+            external: device addresses of inputs that somebody else fills, and of outputs that somebody else reads, on
+                the same stream; they are not copied.
 
         Raises:
             ValueError: no profile holds the shapes.
-            EnvironmentFailure, CheckFailed: TensorRT refuses.
+            EnvironmentFailure: the engine takes only larger shapes, or TensorRT refuses.
+            CheckFailed: the engine does not know its own shapes.
         """
-        variant = pick_variant(self._profiles, wanted)
-        if variant is None:
-            raise ValueError(f"no profile of the engine holds {dict(wanted)}")
-        return self._new_context(variant, external or {}, before)
+        external = external or {}
+        variant = self._variant(wanted)
+        for name, shape in wanted.items():
+            if name in external and variant.shape(name) != shape:
+                raise EnvironmentFailure(
+                    f"the engine takes {name} as {variant.shape(name)}, one frame has {shape}",
+                    remedy="build it with a --batch that begins at 1, as --batch 1,4,8",
+                )
+        return self._new_context(variant, external)
 
     def close(self) -> None:
         """Free contexts, memory and the engine."""
@@ -136,16 +115,18 @@ class Engine:
             return {name: array[:rows] for name, array in context.run(inputs).items()}
 
     def _context(self, wanted: Mapping[str, tuple[int, ...]]) -> BoundContext:
+        variant = self._variant(wanted)
+        if variant not in self._contexts:
+            self._contexts[variant] = self._new_context(variant, {})
+        return self._contexts[variant]
+
+    def _variant(self, wanted: Mapping[str, tuple[int, ...]]) -> Variant:
         variant = pick_variant(self._profiles, wanted)
         if variant is None:
             raise ValueError(f"no profile of the engine holds {dict(wanted)}")
-        if variant not in self._contexts:
-            self._contexts[variant] = self._new_context(variant, {}, None)
-        return self._contexts[variant]
+        return variant
 
-    def _new_context(
-        self, variant: Variant, external: Mapping[str, int], before: Callable[[], None] | None
-    ) -> BoundContext:
+    def _new_context(self, variant: Variant, external: Mapping[str, int]) -> BoundContext:
         tensorrt = import_tensorrt()
         messages, stream = self._runtime.messages, self._runtime.session.stream
         plan: trt.ICudaEngine = self._plan
@@ -159,14 +140,13 @@ class Engine:
         stream.synchronize()
         for name, shape in variant.shapes:
             checked(context.set_input_shape(name, shape), f"setting the shape of {name} to {shape}", messages)
-        return BoundContext(self._runtime, plan, context, variant, self._outputs, external, before)
+        return BoundContext(self._runtime, plan, context, variant, self._outputs, external)
 
 
 class BoundContext:
     """An execution context with one set of shapes, its device buffers bound and its host buffers pinned.
 
-    Made by `Engine.bind`. Its first run makes its launches one by one, since TensorRT finishes then what a new shape
-    has left to do; after it they are recorded, and launched as one from the second run on.
+    Made by `Engine.bind`. `run` is a whole step; whoever enqueues more than one engine uses `enqueue` and `results`.
     """
 
     def __init__(
@@ -177,23 +157,22 @@ class BoundContext:
         variant: Variant,
         outputs: list[str],
         external: Mapping[str, int],
-        before: Callable[[], None] | None,
     ) -> None:
-        self._runtime, self._before = runtime, before
+        self._runtime = runtime
         self._plan: trt.ICudaEngine = plan
         self._context: trt.IExecutionContext = context
         self._host: Arrays = {}
         self._device: dict[str, Any] = {}
-        self._graph: CudaGraph | None = None
+        self._launches = Launches(runtime, self.enqueue)
         self._input_names = [name for name, _ in variant.shapes if name not in external]
-        self._output_names = list(outputs)
+        self._output_names = [name for name in outputs if name not in external]
         try:
             for name, shape in variant.shapes:
                 if name not in external:
                     self._bind(name, shape)
             for name, address in external.items():
                 checked(context.set_tensor_address(name, address), f"binding {name}", runtime.messages)
-            for name in outputs:
+            for name in self._output_names:
                 self._bind(name, tuple(context.get_tensor_shape(name)))
         except BaseException:
             self.close()
@@ -207,28 +186,27 @@ class BoundContext:
         """
         for name in self._input_names:
             fill(self._host[name], inputs[name])
-        if self._graph:
-            self._graph.launch()
-            return self._results()
-        self._enqueue()
-        found = self._results()
-        self._record()
-        return found
+        self._launches.run()
+        return self.results()
 
-    def run_without_before(self) -> Arrays:
-        """`run` on what lies in the external inputs already, launch by launch."""
-        self._enqueue_engine()
-        return self._results()
+    def enqueue(self) -> None:
+        """All of it on the stream, from pinned buffers to pinned buffers; inputs that were never given are zero."""
+        cuda, stream = self._runtime.session.cuda, self._runtime.session.stream
+        for name in self._input_names:
+            if self._host[name].nbytes:
+                cuda.memcpy_htod_async(self._device[name], self._host[name], stream)
+        checked(self._context.execute_async_v3(stream.handle), "enqueueing the engine", self._runtime.messages)
+        for name in self._output_names:
+            if self._host[name].nbytes:
+                cuda.memcpy_dtoh_async(self._host[name], self._device[name], stream)
 
-    def forget_recording(self) -> None:
-        """What `before` enqueues has changed: record again after the next run."""
-        if self._graph:
-            self._graph.close()
-        self._graph = None
+    def results(self) -> Arrays:
+        """What was copied out; the stream has been waited for. By output name, owned by the receiver."""
+        return {name: self._host[name].copy() for name in self._output_names}
 
     def close(self) -> None:
         """Free buffers and recording; may be called twice."""
-        self.forget_recording()
+        self._launches.forget()
         for memory in self._device.values():
             memory.free()
         self._device, self._host = {}, {}
@@ -246,37 +224,6 @@ class BoundContext:
         self._device[name] = cuda.mem_alloc(max(host.nbytes, 1))
         context: trt.IExecutionContext = self._context
         checked(context.set_tensor_address(name, int(self._device[name])), f"binding {name}", self._runtime.messages)
-
-    def _enqueue(self) -> None:
-        """All of it on the stream, from pinned buffers to pinned buffers."""
-        cuda, stream = self._runtime.session.cuda, self._runtime.session.stream
-        if self._before:
-            self._before()
-        for name in self._input_names:
-            if self._host[name].nbytes:
-                cuda.memcpy_htod_async(self._device[name], self._host[name], stream)
-        self._enqueue_engine()
-
-    def _enqueue_engine(self) -> None:
-        cuda, stream = self._runtime.session.cuda, self._runtime.session.stream
-        checked(self._context.execute_async_v3(stream.handle), "enqueueing the engine", self._runtime.messages)
-        for name in self._output_names:
-            if self._host[name].nbytes:
-                cuda.memcpy_dtoh_async(self._host[name], self._device[name], stream)
-
-    def _results(self) -> Arrays:
-        self._runtime.session.stream.synchronize()
-        return {name: self._host[name].copy() for name in self._output_names}
-
-    def _record(self) -> None:
-        recording, session = self._runtime.recording, self._runtime.session
-        if not recording.wanted or recording.problem:
-            return
-        try:
-            with cuda_errors(session.cuda, "recording a CUDA graph"):
-                self._graph = CudaGraph(session.stream.handle, self._enqueue)
-        except EnvironmentFailure as exc:
-            recording.problem = exc.what
 
 
 def fill(target: NDArray[Any], source: NDArray[Any]) -> None:

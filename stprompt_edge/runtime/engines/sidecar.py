@@ -97,6 +97,16 @@ class EngineSidecar(_Section):
     latency: LatencyFigures | None = None
     files: dict[str, FileEntry]
 
+    @property
+    def batch(self) -> str:
+        """Frames at once that the encoder was built for, as `--batch` takes them; `1` if it does not say."""
+        encoder = self.engines.get(ENCODER_ENGINE)
+        image = encoder.profiles[0].inputs.get("image") if encoder and encoder.profiles else None
+        if image is None or not (image.min and image.opt and image.max):
+            return "1"
+        sizes = [str(shape[0]) for shape in (image.min, image.opt, image.max)]
+        return sizes[0] if len(set(sizes)) == 1 else ",".join(sizes)
+
 
 def folder_name(device: Device, tensorrt: str, precision: str) -> str:
     """Name of an engine's folder.
@@ -110,9 +120,10 @@ def folder_name(device: Device, tensorrt: str, precision: str) -> str:
     return f"{gpu}-sm{device.architecture}-trt{tensorrt}-{precision}"
 
 
-def rebuild_command(bundle: Bundle, precision: str) -> str:
+def rebuild_command(bundle: Bundle, precision: str, batch: str = "1") -> str:
     """What to type to build an engine of this bundle on this device."""
-    return f"stprompt-edge build-engine {shlex.quote(str(bundle.path))} --precision {precision}"
+    command = f"stprompt-edge build-engine {shlex.quote(str(bundle.path))} --precision {precision}"
+    return command if batch == "1" else f"{command} --batch {batch}"
 
 
 def engine_folders(bundle: Bundle) -> Iterator[Path]:
@@ -144,19 +155,19 @@ def check_sidecar(folder: Path, bundle: Bundle, device: Device, tensorrt: str) -
         ("TensorRT", sidecar.tensorrt, tensorrt),
     ):
         if built != here:
-            raise _refused(folder, f"was built for {what} {built}, here is {here}", bundle, sidecar.precision)
+            raise _refused(folder, f"was built for {what} {built}, here is {here}", bundle, sidecar)
     needed = {ENCODER_ENGINE: ENCODER_NAMES[sidecar.precision]}
     if HEADS_NAME in bundle.manifest.files:
         needed[HEADS_ENGINE] = HEADS_NAME
     for name, onnx in needed.items():
         engine = sidecar.engines.get(name)
         if engine is None or name not in sidecar.files:
-            raise _refused(folder, f"has no {name}", bundle, sidecar.precision)
+            raise _refused(folder, f"has no {name}", bundle, sidecar)
         held = bundle.manifest.files.get(onnx)
         if engine.onnx != onnx or held is None or engine.onnx_sha256 != held.sha256:
-            raise _refused(folder, f"was built of another {engine.onnx} than this bundle's", bundle, sidecar.precision)
+            raise _refused(folder, f"was built of another {engine.onnx} than this bundle's", bundle, sidecar)
     for name, entry in sidecar.files.items():
-        _check_file(folder, name, entry, bundle, sidecar.precision)
+        _check_file(folder, name, entry, bundle, sidecar)
     return sidecar
 
 
@@ -194,7 +205,7 @@ def find_engine(
 
     Raises:
         EnvironmentFailure: the bundle has no engine (of this precision) at all.
-        CheckFailed: it has, but none that runs here; says why of the first.
+        CheckFailed: it has, but none that runs here; says why of the first (of this precision).
     """
     folders = list(engine_folders(bundle))
     fitting: list[tuple[float, int, Path, EngineSidecar]] = []
@@ -203,7 +214,8 @@ def find_engine(
         try:
             sidecar = check_sidecar(folder, bundle, device, tensorrt)
         except CheckFailed as exc:
-            refusals.append(exc)
+            if precision in (None, _named_precision(folder)):
+                refusals.append(exc)
             continue
         if precision in (None, sidecar.precision):
             milliseconds = sidecar.latency.p50_ms if sidecar.latency else float("inf")
@@ -211,7 +223,7 @@ def find_engine(
     if fitting:
         _, _, folder, sidecar = min(fitting, key=lambda entry: entry[:2])
         return folder, sidecar
-    if refusals and precision is None:
+    if refusals:
         raise refusals[0]
     wanted = f"{precision} engine" if precision else "engine"
     raise EnvironmentFailure(
@@ -225,13 +237,23 @@ def manifest_sha256(bundle: Bundle) -> str:
     return describe_file(bundle.path / MANIFEST_NAME).sha256
 
 
-def _check_file(folder: Path, name: str, entry: FileEntry, bundle: Bundle, precision: str) -> None:
+def _check_file(folder: Path, name: str, entry: FileEntry, bundle: Bundle, sidecar: EngineSidecar) -> None:
     file = folder / name
     if Path(name).name != name or not file.is_file() or file.is_symlink():
-        raise _refused(folder, f"lacks its file {name!r}", bundle, precision)
+        raise _refused(folder, f"lacks its file {name!r}", bundle, sidecar)
     if file.stat().st_size != entry.bytes or describe_file(file).sha256 != entry.sha256:
-        raise _refused(folder, f"was changed: {name} is not what {SIDECAR_NAME} says", bundle, precision)
+        raise _refused(folder, f"was changed: {name} is not what {SIDECAR_NAME} says", bundle, sidecar)
 
 
-def _refused(folder: Path, why: str, bundle: Bundle, precision: str = "fp16") -> CheckFailed:
-    return CheckFailed(f"engine {folder.name} {why}", remedy=f"build it here: {rebuild_command(bundle, precision)}")
+def _refused(folder: Path, why: str, bundle: Bundle, sidecar: EngineSidecar | None = None) -> CheckFailed:
+    if sidecar:
+        command = rebuild_command(bundle, sidecar.precision, sidecar.batch)
+    else:  # it cannot be read, but its folder is named after its precision
+        command = rebuild_command(bundle, _named_precision(folder) or "fp16")
+    return CheckFailed(f"engine {folder.name} {why}", remedy=f"build it here: {command}")
+
+
+def _named_precision(folder: Path) -> str | None:
+    """What `folder_name` has put at the end; None if that is no precision."""
+    last = folder.name.removesuffix(".old").rpartition("-")[2]
+    return last if last in PRECISIONS else None

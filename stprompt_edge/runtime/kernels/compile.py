@@ -1,4 +1,4 @@
-"""preprocess.cu -> cubin, on the machine that will run it: with nvcc, or with NVRTC, which needs no host compiler."""
+"""kernels.cu -> cubin, on the machine that will run it: with nvcc, or with NVRTC, which needs no host compiler."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from typing import Any, Protocol
 from stprompt_edge.errors import EnvironmentFailure
 from stprompt_edge.files import write_bytes_atomic
 
-SOURCE = Path(__file__).with_name("preprocess.cu")
+SOURCE = Path(__file__).with_name("kernels.cu")
+PARTS = tuple(SOURCE.with_name(name) for name in ("preprocess.cu", "adapter.cu"))  # that it includes
 USUAL_NVCC = Path("/usr/local/cuda/bin/nvcc")  # where JetPack and NVIDIA's packages put it, often outside PATH
 NVCC_TIMEOUT_S = 300.0  # a second on a desktop, ten on a busy Jetson
 _REMEDY = (
@@ -55,7 +56,7 @@ class Nvcc:
     def compile(self, capability: tuple[int, int]) -> tuple[bytes, str]:
         """See `Compiler.compile`."""
         with tempfile.TemporaryDirectory() as folder:
-            cubin = Path(folder) / "preprocess.cubin"
+            cubin = Path(folder) / "kernels.cubin"
             self._run("-cubin", f"-arch={architecture(capability)}", "-o", str(cubin), str(SOURCE))
             return cubin.read_bytes(), f"nvcc {self.version()}"
 
@@ -90,7 +91,9 @@ class Nvrtc:
         nvrtc = self._given or _import_nvrtc()
         try:
             major, minor = _checked(nvrtc.nvrtcVersion())
-            program = _checked(nvrtc.nvrtcCreateProgram(SOURCE.read_bytes(), SOURCE.name.encode(), 0, [], []))
+            parts, names = [part.read_bytes() for part in PARTS], [part.name.encode() for part in PARTS]
+            source = SOURCE.read_bytes()
+            program = _checked(nvrtc.nvrtcCreateProgram(source, SOURCE.name.encode(), len(parts), parts, names))
         except RuntimeError as exc:  # libnvrtc is loaded at the first call
             raise EnvironmentFailure(f"NVRTC does not load ({_first_error(str(exc))})", remedy=_REMEDY) from exc
         try:
@@ -102,7 +105,7 @@ class Nvrtc:
 def build_cubin(
     capability: tuple[int, int], target: Path, *, compilers: Sequence[Compiler] | None = None
 ) -> BuiltCubin:
-    """Compile the kernel for a device and write it, whole or not at all.
+    """Compile the kernels for a device and write it, whole or not at all.
 
     Args:
         capability: major and minor compute capability of the device, (8, 7) for Jetson Orin.
@@ -123,7 +126,7 @@ def build_cubin(
         write_bytes_atomic(target, cubin)
         return BuiltCubin(path=target, compiler=name, passed_over=tuple(failures))
     raise EnvironmentFailure(
-        f"no compiler for preprocess.cu on {architecture(capability)}: {'; '.join(failures) or 'none given'}",
+        f"no compiler for kernels.cu on {architecture(capability)}: {'; '.join(failures) or 'none given'}",
         remedy=_REMEDY,
     )
 

@@ -10,8 +10,6 @@ Suffixes: S side of the image, K selected windows, N all fine windows.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
@@ -22,6 +20,7 @@ from typing_extensions import Self  # in `typing` from Python 3.11 on
 from stprompt_edge.errors import EnvironmentFailure
 from stprompt_edge.geometry import Geometry
 from stprompt_edge.preprocess import Preprocessing
+from stprompt_edge.runtime.kernels.driver import DeviceMemory, driver_errors, import_pycuda_driver
 from stprompt_edge.runtime.kernels.job import (
     JOB,
     THREADS,
@@ -41,7 +40,6 @@ from stprompt_edge.runtime.kernels.reference import Nv12Frame
 from stprompt_edge.runtime.motion import Selection, softmax
 
 KERNELS = ("preprocess_plain", "preprocess_fast")
-_REMEDY = "see `stprompt-edge doctor`; if the driver or the device has changed, run `stprompt-edge build-engine` again"
 
 
 class CudaPreprocessor:
@@ -62,6 +60,7 @@ class CudaPreprocessor:
     Attributes:
         image_pointer: device address of [1, 3, S, S] RGB, normalised, `image_type`; 256-byte aligned.
         fine_pointer: device address of [1, K] int64, most motion first; 256-byte aligned.
+        motion_pointer: device address of [K] float32, the motion of those windows.
         delay: frames between a push and the frame that image and indices are of: 1 for centered, 0 for causal.
 
     Raises:
@@ -86,14 +85,14 @@ class CudaPreprocessor:
         self.delay = 1 if timing == "centered" else 0
         self._layout: FrameLayout | None = None
         self._staged = 0
-        self._freeable: list[Any] = []
+        self._memory = DeviceMemory(self._driver)
         self._pinned_frame: Any = None
         self._device_frame: Any = None
         try:
-            with self._checked("loading preprocess.cubin"):
+            with driver_errors(self._driver, "loading preprocess.cubin"):
                 self._module = self._driver.module_from_buffer(cubin)  # unloads its code when it goes
                 self._functions = {name: self._prepared(name) for name in KERNELS}
-            with self._checked("allocating device memory"):
+            with driver_errors(self._driver, "allocating device memory"):
                 self._allocate(geometry, windows, image_type)
         except EnvironmentFailure:
             self.close()
@@ -104,14 +103,15 @@ class CudaPreprocessor:
 
     def _allocate(self, geometry: Geometry, windows: int, image_type: ImageType) -> None:
         sizes = buffer_sizes(geometry, windows, image_type)
-        buffers = {name: self._owned(self._driver.mem_alloc(size)) for name, size in sizes.items()}
+        buffers = {name: self._memory.device(size) for name, size in sizes.items()}
         addresses = {name: int(buffer) for name, buffer in buffers.items()}
         set_buffers(self._job, addresses, geometry, windows)
         self.image_pointer, self.fine_pointer = addresses["image"], addresses["result"]
+        self.motion_pointer = int(self._job["fine_motion"])
         self._state, self._state_words = addresses["state"], sizes["state"] // 4
         self._driver.memset_d32(self._state, 0, self._state_words)
         self._driver.Context.synchronize()  # the caller's stream need not wait for this one
-        self._pinned_result = self._pinned(sizes["result"])
+        self._pinned_result = self._memory.pinned(sizes["result"])
         self._result = self._pinned_result.view(result_type(geometry, windows))[0]
         self._finished = self._driver.Event()
 
@@ -129,11 +129,11 @@ class CudaPreprocessor:
             ValueError: not such a frame.
             EnvironmentFailure: the driver refused.
         """
-        with self._checked("waiting for the last frame"):
+        with driver_errors(self._driver, "waiting for the last frame"):
             self._finished.synchronize()
         self.stage(frame)
         self.enqueue(stream)
-        with self._checked("recording an event"):
+        with driver_errors(self._driver, "recording an event"):
             self._finished.record(stream)
         return self.complete
 
@@ -156,11 +156,11 @@ class CudaPreprocessor:
         """Are image and indices of a frame, once the staged one has been launched?"""
         return self._staged > self.delay
 
-    def enqueue(self, stream: Any) -> None:
-        """Upload what was staged, launch, bring the small results down; touches only this stream."""
-        with self._checked("uploading a frame"):
+    def enqueue(self, stream: Any, *, results: bool = True) -> None:
+        """Upload what was staged, launch, bring the small results down if wanted; touches only this stream."""
+        with driver_errors(self._driver, "uploading a frame"):
             self._driver.memcpy_htod_async(self._device_frame, self._pinned_frame, stream)
-        self._launch(self._job, stream)
+        self._launch(self._job, stream, results)
 
     def flush(self, stream: Any) -> bool:
         """The stream of frames has ended: for `centered`, launch with the last frame repeated. `reset` comes next.
@@ -172,40 +172,37 @@ class CudaPreprocessor:
             return False
         job = self._job.copy()
         job["source"] = 0
-        self._launch(job, stream, name="preprocess_plain")
+        self._launch(job, stream, True, name="preprocess_plain")
         return True
 
     def selection(self, stream: Any) -> Selection:
         """Wait for the stream; the selected windows, as `motion.select_windows` gives them, owned by the receiver."""
-        with self._checked("waiting for the device"):
+        with driver_errors(self._driver, "waiting for the device"):
             stream.synchronize()
         return Selection(indices=self._result["fine"].copy(), attention=softmax(self._result["fine_motion"]))
 
     def motion(self, stream: Any) -> NDArray[np.float32]:
         """Wait for the stream; [N] motion of all fine windows, owned by the receiver."""
-        with self._checked("waiting for the device"):
+        with driver_errors(self._driver, "waiting for the device"):
             stream.synchronize()
         return self._result["motion"].copy()
 
     def read_image(self, stream: Any) -> NDArray[np.float32]:
         """Wait for the stream; [1, 3, S, S] float32 of the image, owned by the receiver."""
-        with self._checked("reading the image"):
+        with driver_errors(self._driver, "reading the image"):
             stream.synchronize()
             self._driver.memcpy_dtoh(self._image, self.image_pointer)
         return self._image.astype(np.float32)
 
     def reset(self, stream: Any) -> None:
         """Forget the frames seen: the next push begins a new stream of frames."""
-        with self._checked("resetting"):
+        with driver_errors(self._driver, "resetting"):
             self._driver.memset_d32_async(self._state, 0, self._state_words, stream)
         self._staged = 0
 
     def close(self) -> None:
         """Free device and pinned memory; may be called twice. Whoever still has work on a stream waits for it first."""
-        freeable, self._freeable = self._freeable, []
-        with self._checked("freeing memory"):
-            for memory in freeable:
-                memory.free()
+        self._memory.close()
 
     def __enter__(self) -> Self:
         return self
@@ -215,55 +212,22 @@ class CudaPreprocessor:
     ) -> None:
         self.close()
 
-    def _launch(self, job: NDArray[Any], stream: Any, name: str | None = None) -> None:
+    def _launch(self, job: NDArray[Any], stream: Any, results: bool, name: str | None = None) -> None:
         function = self._functions[name or kernel_name(job)]
-        with self._checked("launching preprocess.cu"):
+        with driver_errors(self._driver, "launching preprocess.cu"):
             function.prepared_async_call(launch_grid(job), (THREADS, 1, 1), stream, job.tobytes())
-            self._driver.memcpy_dtoh_async(self._pinned_result, self.fine_pointer, stream)
+            if results:
+                self._driver.memcpy_dtoh_async(self._pinned_result, self.fine_pointer, stream)
 
     def _use(self, layout: FrameLayout) -> None:
         """Buffers for frames of this layout: new ones if it takes another number of bytes."""
         if self._pinned_frame is None or len(self._pinned_frame) != layout.nbytes:
-            with self._checked("allocating memory for frames"):
-                for memory in (self._device_frame, getattr(self._pinned_frame, "base", None)):
+            with driver_errors(self._driver, "allocating memory for frames"):
+                for memory in (self._device_frame, self._pinned_frame):
                     if memory is not None:
-                        self._freeable.remove(memory)
-                        memory.free()
+                        self._memory.free(memory)
                 self._device_frame = self._pinned_frame = self._layout = None
-                self._device_frame = self._owned(self._driver.mem_alloc(layout.nbytes))
-                self._pinned_frame = self._pinned(layout.nbytes)
+                self._device_frame = self._memory.device(layout.nbytes)
+                self._pinned_frame = self._memory.pinned(layout.nbytes)
         set_source(self._job, layout, int(self._device_frame))
         self._layout = layout
-
-    def _pinned(self, nbytes: int) -> Any:
-        array = self._driver.pagelocked_empty((nbytes,), np.uint8)
-        self._owned(array.base)
-        return array
-
-    def _owned(self, memory: Any) -> Any:
-        self._freeable.append(memory)
-        return memory
-
-    @contextlib.contextmanager
-    def _checked(self, doing: str) -> Iterator[None]:
-        """PyCUDA raises for each status that is not success; here it becomes our error."""
-        try:
-            yield
-        except self._driver.Error as exc:
-            raise EnvironmentFailure(f"CUDA failed while {doing}: {exc}", remedy=_REMEDY) from exc
-
-
-def import_pycuda_driver() -> Any:
-    """`pycuda.driver`, or one line that says how to install it.
-
-    Raises:
-        EnvironmentFailure: it is missing, or finds no NVIDIA driver.
-    """
-    try:
-        import pycuda.driver
-    except (ImportError, OSError) as exc:
-        raise EnvironmentFailure(
-            f"PyCUDA cannot be imported ({str(exc).splitlines()[0] if str(exc) else exc!r})",
-            remedy='pip install "stprompt-edge[tensorrt]" on a machine with an NVIDIA driver',
-        ) from exc
-    return pycuda.driver

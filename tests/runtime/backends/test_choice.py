@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,10 @@ class Recorded:
 
     outcome: Exception | None = None
 
-    def __init__(self, bundle: object, provider: str) -> None:
+    def __init__(self, bundle: object, provider: str, cuda_graph: bool = False) -> None:
         if provider == CUDA and self.outcome:
             raise self.outcome
-        self.provider = provider
+        self.provider, self.cuda_graph = provider, cuda_graph
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def providers(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(backends, "import_onnxruntime", lambda: Runtime)
     monkeypatch.setattr(backends, "OnnxBackend", Recorded)
-    monkeypatch.setattr(backends, "OnnxCudaBackend", lambda bundle: Recorded(bundle, CUDA))
+    monkeypatch.setattr(backends, "OnnxCudaBackend", functools.partial(Recorded, provider=CUDA))
     monkeypatch.setattr(Recorded, "outcome", None)
     return listed
 
@@ -79,6 +80,8 @@ def test_with_cuda_it_is_cuda(providers: list[str], name: str) -> None:
 def test_a_provider_by_name(providers: list[str], name: str, provider: str) -> None:
     providers.insert(0, CUDA)
     assert choose(name) == (provider, "asked for")
+    backend: Any = open_backend(name, tiny_bundle()).backend
+    assert backend.cuda_graph == (name == "onnx-cuda")
 
 
 def test_a_provider_by_name_is_never_replaced(providers: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

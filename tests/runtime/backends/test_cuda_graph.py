@@ -46,6 +46,15 @@ def test_what_cuda_refuses(machine: FakeMachine, function: str, told: str) -> No
     assert machine.driver.recorded is None
 
 
+@pytest.mark.parametrize("error", [RuntimeError('Function "f" not found'), ValueError("977 is not a cudaError_t")])
+@pytest.mark.parametrize("function", ["cudaStreamBeginCapture", "cudaStreamEndCapture", "cudaGraphInstantiate"])
+def test_what_cuda_python_raises(machine: FakeMachine, function: str, error: Exception) -> None:
+    machine.cudart.raising = {function: error}
+    with pytest.raises(EnvironmentFailure, match=f"a CUDA graph failed while .*: {error}"):
+        CudaGraph(77, lambda: None)
+    assert machine.cudart.alive == 0
+
+
 def test_a_sequence_that_fails_leaves_the_stream_usable(machine: FakeMachine) -> None:
     def wait() -> None:
         raise machine.driver.Error("operation not permitted when stream is capturing")

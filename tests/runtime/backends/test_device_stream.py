@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from functools import partial
 from pathlib import Path
@@ -15,10 +16,12 @@ from stprompt_edge.errors import EnvironmentFailure
 from stprompt_edge.runtime import pipeline
 from stprompt_edge.runtime import planes as planes_module
 from stprompt_edge.runtime.backends import device_stream, open_frame_stream
+from stprompt_edge.runtime.backends.base import JudgedFrame, WatchedFrame
 from stprompt_edge.runtime.backends.fake import FakeBackend
 from stprompt_edge.runtime.backends.tensorrt import TensorRTBackend
 from stprompt_edge.runtime.cameras import CameraConfig
 from stprompt_edge.runtime.detector import DetectedFrame, Detector
+from stprompt_edge.runtime.engines.profiles import BatchSizes
 from stprompt_edge.runtime.kernels import CudaPreprocessor, Nv12Frame, nv12_to_bgr
 from stprompt_edge.runtime.pipeline import RunSettings
 from stprompt_edge.runtime.planes import PlanarFrame
@@ -37,7 +40,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> FakeMachine:
     return install(monkeypatch)
 
 
-def make(machine: FakeMachine, path: Path, *, device_frames: bool = True, **method: str) -> Bundle:
+def make(machine: FakeMachine, path: Path, *, device_frames: bool = True, **method: str | float) -> Bundle:
     bundle = engine_bundle(path / "b", method=method)
     write_engine(bundle, machine, device_frames=device_frames)
     return bundle
@@ -59,15 +62,19 @@ def detect(
 @pytest.mark.parametrize("timing", ["centered", "causal"])
 @pytest.mark.parametrize("count", [1, 2, 7])
 @pytest.mark.parametrize("localize", ["always", "never"])
-def test_it_agrees_with_the_cpu(machine: FakeMachine, tmp_path: Path, timing: str, count: int, localize: str) -> None:
+@pytest.mark.parametrize("lookahead", [0, 2])
+def test_it_agrees_with_the_cpu(
+    machine: FakeMachine, tmp_path: Path, timing: str, count: int, localize: str, lookahead: int
+) -> None:
     bundle = make(machine, tmp_path, motion_timing=timing)
     with TensorRTBackend(bundle) as backend:
-        ours = detect(bundle, backend, frames(count), localize=localize)
-        theirs = detect(bundle, backend, frames(count), localize=localize, device_frames=False)
+        ours = detect(bundle, backend, frames(count), localize=localize, lookahead=lookahead)
+        theirs = detect(bundle, backend, frames(count), localize=localize, lookahead=lookahead, device_frames=False)
     assert len(ours) == len(theirs) == count
     for got, want in zip(ours, theirs, strict=True):
         assert got.frame.index == want.frame.index
         assert got.detection.score == pytest.approx(want.detection.score, abs=1e-6)
+        np.testing.assert_allclose(got.detection.class_probabilities, want.detection.class_probabilities, atol=1e-6)
         assert (got.detection.localization is None) == (localize == "never")
         if want.detection.localization and got.detection.localization:
             np.testing.assert_allclose(
@@ -75,17 +82,81 @@ def test_it_agrees_with_the_cpu(machine: FakeMachine, tmp_path: Path, timing: st
             )
 
 
-def test_each_step_is_one_launch(machine: FakeMachine, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("lookahead", "kind", "copies"), [(0, JudgedFrame, 1), (1, WatchedFrame, 3)])
+def test_each_step_is_one_launch_and_one_wait(
+    machine: FakeMachine, tmp_path: Path, lookahead: int, kind: type, copies: int
+) -> None:
     bundle = make(machine, tmp_path, motion_timing="causal")
     with TensorRTBackend(bundle) as backend:
-        stream = open_frame_stream(bundle, backend)
+        stream = open_frame_stream(bundle, backend, lookahead=lookahead)
         assert stream is not None
         for position, frame in enumerate(frames(5)):
             machine.driver.calls.clear()
             launches = machine.cudart.launches
-            assert stream.push(frame.image_bgr) is not None
+            assert isinstance(stream.push(frame.image_bgr), kind)
             assert machine.cudart.launches - launches == (position > 0)  # the first one is made piece by piece
-            assert "htod" not in machine.driver.calls  # no image goes up but through the kernel
+            calls = machine.driver.calls
+            assert calls[: copies + 1] == ["dtoh"] * copies + ["synchronize"]
+            assert "htod" not in calls  # no image goes up but through the kernel
+
+
+def test_a_long_stream_and_what_is_told_of_it(machine: FakeMachine, tmp_path: Path) -> None:
+    """More frames than the adapter's ring holds, with a size that changes on the way."""
+    bundle = make(machine, tmp_path, sigma=0.4)
+    given = frames(20, sizes=((24, 32),) * 9 + ((48, 20),))
+    told: dict[bool, list[NDArray[np.float32]]] = {True: [], False: []}
+    scores = {}
+    with TensorRTBackend(bundle) as backend:
+        for on_device, rows in told.items():
+            keep = lambda clip, features, rows=rows: rows.extend([clip, features])  # noqa: E731
+            found = detect(bundle, backend, given, localize="never", device_frames=on_device, on_features=keep)
+            scores[on_device] = [item.detection.score for item in found]
+    assert scores[True] == pytest.approx(scores[False], abs=1e-6)
+    np.testing.assert_allclose(told[True], told[False], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["zero-shot", "mil-ranking"])
+def test_other_methods_go_on_on_the_host(machine: FakeMachine, tmp_path: Path, name: str) -> None:
+    bundle = make(machine, tmp_path)
+    method = bundle.manifest.method.model_copy(update={"name": name})
+    other = dataclasses.replace(bundle, manifest=bundle.manifest.model_copy(update={"method": method}))
+    with TensorRTBackend(bundle) as backend:
+        stream = open_frame_stream(other, backend, lookahead=0)
+        assert stream is not None
+        assert stream.push(frames(1)[0].image_bgr) is None
+        assert isinstance(stream.flush(), WatchedFrame)
+
+
+def test_a_recording_that_fails_later_is_told_of(machine: FakeMachine, tmp_path: Path) -> None:
+    bundle = make(machine, tmp_path)
+    with TensorRTBackend(bundle) as backend:
+        assert backend.description.endswith("CUDA graph")
+        machine.cudart.failing = {"cudaStreamEndCapture"}
+        ours = detect(bundle, backend, frames(4), localize="never")
+        assert "plain launches (a CUDA graph failed while recording" in backend.description
+        theirs = detect(bundle, backend, frames(4), localize="never", device_frames=False)
+    scores = [[found.detection.score for found in run] for run in (ours, theirs)]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-6)
+
+
+@pytest.mark.parametrize("batch", [BatchSizes(2, 2, 4), BatchSizes(4, 4, 4)])
+def test_an_engine_for_no_single_frame(machine: FakeMachine, tmp_path: Path, batch: BatchSizes) -> None:
+    bundle = engine_bundle(tmp_path / "b")
+    write_engine(bundle, machine, device_frames=True, batch=batch)
+    with TensorRTBackend(bundle) as backend:
+        told = rf"the engine takes image as \({batch.min}, 3, 224, 224\), one frame has \(1, 3, 224, 224\)"
+        with pytest.raises(EnvironmentFailure, match=told):
+            open_frame_stream(bundle, backend, lookahead=0)
+
+
+def test_a_cubin_without_the_adapter(machine: FakeMachine, tmp_path: Path) -> None:
+    bundle = make(machine, tmp_path)
+    machine.driver.kernels.clear()
+    with TensorRTBackend(bundle) as backend:
+        held = len(machine.driver.memory)
+        with pytest.raises(EnvironmentFailure, match=r"(?s)loading adapter\.cu of preprocess\.cubin.*build-engine"):
+            open_frame_stream(bundle, backend, lookahead=0)
+        assert len(machine.driver.memory) == held
 
 
 def test_frames_that_change_their_size_are_recorded_again(machine: FakeMachine, tmp_path: Path) -> None:
@@ -178,7 +249,7 @@ def test_nothing_is_left_on_the_device(machine: FakeMachine, tmp_path: Path) -> 
     bundle = make(machine, tmp_path)
     with TensorRTBackend(bundle) as backend:
         for _ in range(2):  # two cameras
-            stream = open_frame_stream(bundle, backend)
+            stream = open_frame_stream(bundle, backend, lookahead=0)
             assert stream is not None
             assert stream.flush() is None
             stream.push(frames(1)[0].image_bgr)
@@ -191,15 +262,15 @@ def test_where_frames_stay_on_the_cpu(machine: FakeMachine, tmp_path: Path) -> N
         ("embeddings are compared", make(machine, tmp_path / "2", motion="feature")),
     ):
         with TensorRTBackend(bundle) as backend:
-            assert open_frame_stream(bundle, backend) is None, name
-    assert open_frame_stream(bundle, FakeBackend(bundle)) is None
+            assert open_frame_stream(bundle, backend, lookahead=0) is None, name
+    assert open_frame_stream(bundle, FakeBackend(bundle), lookahead=0) is None
 
 
 def test_a_kernel_that_does_not_load(machine: FakeMachine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = make(machine, tmp_path)
     monkeypatch.setattr(FakePreprocessor, "refuses", True)
     with TensorRTBackend(bundle) as backend, pytest.raises(EnvironmentFailure, match=r"loading preprocess\.cubin"):
-        open_frame_stream(bundle, backend)
+        open_frame_stream(bundle, backend, lookahead=0)
     assert machine.driver.memory == {}
 
 
@@ -207,9 +278,11 @@ def test_memory_that_runs_out_leaves_nothing(machine: FakeMachine, tmp_path: Pat
     bundle = make(machine, tmp_path)
     with TensorRTBackend(bundle) as backend:
         held = sum(block.nbytes for block in machine.driver.memory.values())
-        machine.driver.limit_bytes = held + 3 * 224 * 224 * 4 + 12 * 8
-        with pytest.raises(EnvironmentFailure, match="GPU memory ran out while starting preprocessing"):
-            open_frame_stream(bundle, backend)
+        preprocessor = 3 * 224 * 224 * 4 + 12 * 12
+        for more in (0, 700, 2000):  # the adapter's buffers, the heads' and the encoder's
+            machine.driver.limit_bytes = held + preprocessor + more
+            with pytest.raises(EnvironmentFailure, match=r"memory ran out|allocating device memory: .* out of memory"):
+                open_frame_stream(bundle, backend, lookahead=0)
         assert sum(block.nbytes for block in machine.driver.memory.values()) == held
 
 

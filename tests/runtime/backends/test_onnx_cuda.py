@@ -85,6 +85,7 @@ class Session:
     """A session of ONNX Runtime on CUDA, on a machine that has it."""
 
     refuses_graph = False
+    fails_at_run = 0  # with a graph; 0 never
     made: list[Session] = []  # noqa: RUF012
 
     def __init__(self, path: str, options: Any, providers: list[Any]) -> None:
@@ -110,6 +111,8 @@ class Session:
     def run_with_iobinding(self, binding: Any, run_options: Any = None) -> None:
         if run_options is not None:
             self.graphs.append(run_options.get_run_config_entry("gpu_graph_id"))
+            if len(self.graphs) == self.fails_at_run:
+                raise RuntimeError("CUDA error 900: operation not permitted when stream is capturing\nmore of it")
         self._real.run_with_iobinding(binding)
 
 
@@ -158,6 +161,30 @@ def test_a_graph_that_cannot_be_recorded(cuda: type[Session], bundle: Bundle, mo
         assert "3 nodes are on the CPU" in backend.description
         backend.encode(*inputs(1, 12, 0))
     assert cuda.made[0].graphs == []
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_a_recording_that_fails_at_a_run(
+    cuda: type[Session], bundle: Bundle, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    monkeypatch.setattr(Session, "fails_at_run", at)
+    recording = OnnxCudaBackend(bundle, device="cpu", cuda_graph=True)
+    with recording as backend, OnnxCudaBackend(bundle, device="cpu") as plain:
+        for seed in (1, 2, 3):
+            got, expected = backend.encode(*inputs(1, 12, 0, seed)), plain.encode(*inputs(1, 12, 0, seed))
+            np.testing.assert_allclose(got.fine, expected.fine, atol=1e-6)
+        assert backend.description == (
+            "ONNX Runtime CUDA, encoder.fp16.onnx, without CUDA graph: "
+            "CUDA error 900: operation not permitted when stream is capturing"
+        )
+        context, clip = np.ones((2, 1, WIDTH), np.float32)
+        assert np.isfinite(backend.heads(context=context, clip=clip).anomaly_logit).all()
+    assert [session.options.get("enable_cuda_graph") for session in cuda.made] == ["1"] * 2 + [None] * 4
+
+
+def test_without_a_graph_what_a_run_raises_is_not_hidden(bundle: Bundle) -> None:
+    with on_cpu(bundle) as backend, pytest.raises(Exception, match="out of"):
+        backend.encode(inputs(1, 12, 0)[0], np.full((1, 12), 99), np.zeros((1, 0), np.int64))
 
 
 def test_a_graph_that_does_not_load_is_no_matter_of_recording(

@@ -156,6 +156,30 @@ def test_the_command_may_be_pasted_whatever_the_bundle_is_called(tmp_path: Path)
     assert shlex.split(rebuild_command(bundle, "int8"))[2:] == [str(bundle.path), "--precision", "int8"]
 
 
+@pytest.mark.parametrize(
+    ("sizes", "asked"), [((1, 1, 1), ""), ((1, 4, 8), " --batch 1,4,8"), ((4, 4, 4), " --batch 4"), ((), "")]
+)
+def test_an_engine_is_built_again_for_as_many_frames(bundle: Bundle, sizes: tuple[int, ...], asked: str) -> None:
+    folder = write_engine(bundle)
+    image = dict(zip(("min", "opt", "max"), ([size, 3, 224, 224] for size in sizes), strict=False))
+    profiles = [{"name": "watch", "inputs": {"image": image}}] if sizes else []
+    edit(folder, lambda sidecar: sidecar["engines"]["encoder.engine"].update(profiles=profiles))
+    (folder / "heads.engine").unlink()
+    with pytest.raises(CheckFailed) as caught:
+        find_engine(bundle, ORIN, TRT)
+    assert caught.value.remedy.endswith(f"--precision fp16{asked}")
+
+
+@pytest.mark.parametrize("damage", ["heads.engine", "engine.json"])
+def test_why_the_wanted_precision_was_refused(bundle: Bundle, damage: str) -> None:
+    folder = write_engine(bundle, "int8")
+    (folder / damage).write_bytes(b"")
+    write_engine(bundle, "fp16")
+    with pytest.raises(CheckFailed, match=r"(?s)trt10\.3\.0-int8 (was changed|has no readable).*--precision int8"):
+        find_engine(bundle, ORIN, TRT, "int8")
+    assert find_engine(bundle, ORIN, TRT)[1].precision == "fp16"
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff", b'"x"'])
 def test_a_sidecar_that_is_none(bundle: Bundle, content: bytes) -> None:
     (write_engine(bundle) / "engine.json").write_bytes(content)

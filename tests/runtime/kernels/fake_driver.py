@@ -21,12 +21,14 @@ class Memory:
 
     def __init__(self, driver: FakeDriver, array: NDArray[Any]) -> None:
         self.driver, self.array, self.freed = driver, array, False
+        self.guard: NDArray[Any] = array[:0]  # what lies behind, and nobody may write
 
     def __int__(self) -> int:
         return self.array.ctypes.data
 
     def free(self) -> None:
         assert not self.freed, "freed twice"
+        assert (self.guard == 0xA5).all(), "somebody has written behind it"
         self.freed = True
 
 
@@ -74,8 +76,12 @@ class Function:
         assert block == (256, 1, 1)
         assert isinstance(stream, Stream)
         self._driver.launches.append(self._name)
+        if self._name == "adapter":
+            assert grid == (1, 1)
+            self._driver.library.launch_adapter(job, ctypes.c_bool(self._driver.backwards))
+            return
         kernel = getattr(self._driver.library, self._name)
-        self._driver.library.launch(kernel, job, *grid, ctypes.c_bool(False))
+        self._driver.library.launch(kernel, job, *grid, ctypes.c_bool(self._driver.backwards))
 
 
 class Module:
@@ -83,6 +89,7 @@ class Module:
         self._driver = driver
 
     def get_function(self, name: str) -> Function:
+        self._driver.fail_if("get_function")
         return Function(self._driver, name)
 
 
@@ -91,13 +98,14 @@ class FakeDriver:
 
     Error = Error
     Event = Event
+    Stream = Stream
 
     class Context:
         @staticmethod
         def synchronize() -> None: ...
 
-    def __init__(self, library: ctypes.CDLL, failing: str = "") -> None:
-        self.library, self.failing = library, failing
+    def __init__(self, library: ctypes.CDLL, failing: str = "", *, backwards: bool = False) -> None:
+        self.library, self.failing, self.backwards = library, failing, backwards
         self.launches: list[str] = []
         self.memory: list[Memory] = []
 
@@ -119,7 +127,9 @@ class FakeDriver:
         self.fail_if("mem_alloc")
         raw = np.full(size + 256, 0xA5, np.uint8)  # never cleared by the driver
         start = -raw.ctypes.data % 256
-        return self._keep(raw[start : start + size])
+        memory = self._keep(raw[start : start + size])
+        memory.guard = raw[start + size :]
+        return memory
 
     def pagelocked_empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         self.fail_if("pagelocked_empty")
@@ -129,7 +139,7 @@ class FakeDriver:
         return array
 
     def memset_d32(self, address: int, value: int, count: int) -> None:
-        self._at(address, 4 * count).view(np.uint32)[:] = value
+        self.at(address, 4 * count).view(np.uint32)[:] = value
 
     def memset_d32_async(self, address: int, value: int, count: int, stream: Stream) -> None:
         self.memset_d32(address, value, count)
@@ -137,21 +147,24 @@ class FakeDriver:
     def memcpy_htod_async(self, target: Any, source: Any, stream: Stream) -> None:
         assert isinstance(source, Pinned)
         assert isinstance(stream, Stream)
-        self._at(int(target), source.nbytes)[:] = source
+        self.at(int(target), source.nbytes)[:] = source
 
     def memcpy_dtoh_async(self, target: Any, source: Any, stream: Stream) -> None:
         assert isinstance(target, Pinned)
         assert isinstance(stream, Stream)
-        target[:] = self._at(int(source), target.nbytes)
+        target[:] = self.at(int(source), target.nbytes)
+
+    def memcpy_htod(self, target: Any, source: NDArray[Any]) -> None:
+        self.at(int(target), source.nbytes)[:] = source.reshape(-1).view(np.uint8)
 
     def memcpy_dtoh(self, target: NDArray[Any], source: Any) -> None:
-        target.view(np.uint8).reshape(-1)[:] = self._at(int(source), target.nbytes)
+        target.view(np.uint8).reshape(-1)[:] = self.at(int(source), target.nbytes)
 
     def _keep(self, array: NDArray[Any]) -> Memory:
         self.memory.append(Memory(self, array))
         return self.memory[-1]
 
-    def _at(self, address: int, size: int) -> NDArray[np.uint8]:
+    def at(self, address: int, size: int) -> NDArray[np.uint8]:
         for memory in self.memory:
             start = address - int(memory)
             if not memory.freed and start >= 0 and start + size <= memory.array.nbytes:

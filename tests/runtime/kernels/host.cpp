@@ -1,12 +1,26 @@
-// preprocess.cu on the host, for ctypes.
+// The kernels on the host, for ctypes.
 #include "shim.h"
-#include "preprocess.cu"
+#include "kernels.cu"
 #include <cstddef>
 
 extern "C" void launch(void (*kernel)(Job), const Job* job, unsigned grid_x, unsigned grid_y, bool in_reverse)
 {
     backwards = in_reverse;
     run_blocks<Job>(kernel, *job, {grid_x, grid_y}, THREADS);
+}
+
+extern "C" void launch_adapter(const AdapterJob* job, bool in_reverse)
+{
+    backwards = in_reverse;
+    run_blocks<AdapterJob>(adapter, *job, {1, 1}, THREADS);
+}
+
+extern "C" int adapter_layout(int* offsets)
+{
+    const int found[] = {offsetof(AdapterJob, frame), offsetof(AdapterJob, weights), offsetof(AdapterJob, state),
+                         offsetof(AdapterJob, width), offsetof(AdapterJob, slots)};
+    std::memcpy(offsets, found, sizeof found);
+    return sizeof(AdapterJob);
 }
 
 extern "C" int job_layout(int* offsets)  // offsets of the first and last fields of each kind; gives the size

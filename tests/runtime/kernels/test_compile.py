@@ -1,4 +1,4 @@
-"""preprocess.cu compiles for every device we name, without spills; and what is said where it cannot."""
+"""kernels.cu compiles for every device we name, without spills; and what is said where it cannot."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 import stprompt_edge.runtime.kernels.compile as compile_module
 from stprompt_edge.errors import EnvironmentFailure, UsageError
-from stprompt_edge.runtime.kernels.compile import SOURCE, Nvcc, Nvrtc, build_cubin
+from stprompt_edge.runtime.kernels.compile import PARTS, SOURCE, Nvcc, Nvrtc, build_cubin
 
 CAPABILITIES = [(8, 7), (8, 9), (9, 0), (11, 0), (12, 0)]  # Orin, Ada, Hopper, Thor, Blackwell
 MACHINE_CODE = b"\x7fELF"
@@ -43,7 +43,7 @@ def test_no_device_spills_registers(tmp_path: Path) -> None:
     said = nvcc_says("-fatbin", *targets, "--resource-usage", "-o", str(tmp_path / "all.fatbin"), str(SOURCE))
     compiled = re.findall(r"Compiling entry function '(\w+)' for '(sm_\d+)'", said)
     assert sorted(compiled) == sorted(
-        (kernel, name) for name in names for kernel in ("preprocess_fast", "preprocess_plain")
+        (kernel, name) for name in names for kernel in ("adapter", "preprocess_fast", "preprocess_plain")
     )
     assert said.count("0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads") == len(compiled), said
     assert max(map(int, re.findall(r"Used (\d+) registers", said))) <= MAX_REGISTERS
@@ -67,7 +67,7 @@ def test_nvrtc_gives_a_cubin(tmp_path: Path) -> None:
     built = build_cubin((8, 7), tmp_path / "preprocess.cubin", compilers=[Nvrtc()])
     cubin = built.path.read_bytes()
     assert cubin.startswith(MACHINE_CODE)
-    assert b"preprocess_fast" in cubin
+    assert all(kernel in cubin for kernel in (b"preprocess_fast", b"adapter"))
     assert re.fullmatch(r"NVRTC \d+\.\d+", built.compiler)
     with pytest.raises(EnvironmentFailure, match=r"NVRTC for sm_10: .*gpu-architecture"):
         Nvrtc().compile((1, 0))
@@ -188,7 +188,8 @@ def test_without_cuda_python(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_package_holds_the_source() -> None:
-    assert {path.name for path in SOURCE.parent.iterdir()} >= {"preprocess.cu", "shim.h"}
+    assert {path.name for path in SOURCE.parent.iterdir()} >= {SOURCE.name, "shim.h", *(part.name for part in PARTS)}
+    assert re.findall(r'#include "(.*)"', SOURCE.read_text()) == [part.name for part in PARTS]
 
 
 def test_the_example() -> None:

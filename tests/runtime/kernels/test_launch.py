@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from stprompt_edge.errors import EnvironmentFailure, UsageError
 from stprompt_edge.geometry import Geometry
 from stprompt_edge.preprocess import Preprocessing, preprocess
-from stprompt_edge.runtime.kernels.launch import CudaPreprocessor, import_pycuda_driver
+from stprompt_edge.runtime.kernels.driver import import_pycuda_driver
+from stprompt_edge.runtime.kernels.launch import CudaPreprocessor
 from stprompt_edge.runtime.kernels.reference import nv12_to_bgr
 from stprompt_edge.runtime.motion import SecondDifference, pixel_motion, select_windows
 from tests.runtime.kernels.fake_driver import FakeDriver, Stream
@@ -95,6 +96,21 @@ def test_the_device_holds_what_the_engine_binds(library: ctypes.CDLL) -> None:
         np.testing.assert_array_equal(image, preprocessor.read_image(stream))
         fine = np.frombuffer((ctypes.c_char * (12 * 8)).from_address(preprocessor.fine_pointer), np.int64)
         np.testing.assert_array_equal(fine, preprocessor.selection(stream).indices)
+        motion = np.frombuffer((ctypes.c_char * (12 * 4)).from_address(preprocessor.motion_pointer), np.float32)
+        np.testing.assert_array_equal(motion, preprocessor.motion(stream)[fine])
+
+
+def test_results_stay_on_the_device_if_nobody_wants_them(library: ctypes.CDLL) -> None:
+    stream = Stream()
+    with make(FakeDriver(library), timing="causal") as preprocessor:
+        preprocessor.push(FRAMES[0], stream)
+        before = preprocessor.motion(stream)
+        preprocessor.stage(FRAMES[1])
+        preprocessor.enqueue(stream, results=False)
+        np.testing.assert_array_equal(preprocessor.motion(stream), before)
+        preprocessor.stage(FRAMES[1])
+        preprocessor.enqueue(stream)
+        assert (preprocessor.motion(stream) != before).any()
 
 
 def test_staging_tells_when_a_captured_graph_is_void(library: ctypes.CDLL) -> None:

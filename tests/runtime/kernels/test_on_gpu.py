@@ -20,6 +20,7 @@ from stprompt_edge.runtime.kernels.job import ImageType
 from stprompt_edge.runtime.kernels.launch import CudaPreprocessor
 from stprompt_edge.runtime.kernels.reference import Nv12Frame, nv12_to_bgr
 from stprompt_edge.runtime.motion import select_windows
+from tests.runtime.kernels.adapter_stream import AdapterStream, defined, random_embeddings
 from tests.runtime.kernels.host import HostStream
 from tests.runtime.kernels.pictures import nv12_picture, picture
 
@@ -106,6 +107,19 @@ def test_the_same_frames_give_the_same_bits(gpu: Gpu, cubin: bytes) -> None:
             assert preprocessor.flush(stream)
             runs.append((preprocessor.motion(stream).tobytes(), preprocessor.read_image(stream).tobytes()))
     assert len(set(runs)) == 1
+
+
+@pytest.mark.parametrize(("windows", "width", "sigma"), [(12, 512, 1.0), (1, 64, 0.05), (49, 300, 8.0)])
+def test_the_adapter_computes_what_the_host_does(
+    gpu: Gpu, cubin: bytes, windows: int, width: int, sigma: float
+) -> None:
+    embeddings = random_embeddings(200, windows, width)
+    stream = AdapterStream(gpu.driver, cubin, windows=windows, width=width, sigma=sigma)
+    try:
+        for found, expected in zip(stream.run(embeddings), defined(embeddings, sigma), strict=True):
+            np.testing.assert_allclose(found, expected, atol=1e-5, rtol=0)
+    finally:
+        stream.close()
 
 
 def test_a_cubin_of_another_device_is_refused(gpu: Gpu, tmp_path: Path) -> None:

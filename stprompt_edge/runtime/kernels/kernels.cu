@@ -1,0 +1,3 @@
+// What is compiled for a device, into one cubin.
+#include "preprocess.cu"
+#include "adapter.cu"
