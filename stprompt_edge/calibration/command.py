@@ -1,4 +1,4 @@
-"""What `stprompt-edge calibrate int8` does with what a user typed; all that can be refused is refused before the work."""
+"""What `stprompt-edge calibrate int8` does with what a user typed; what can be refused is refused before the work."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def require_packages() -> None:
         EnvironmentFailure: names the extra to install.
     """
     try:
-        import matplotlib.figure
+        import matplotlib.figure  # noqa: F401
         import onnx  # noqa: F401
     except ImportError as exc:
         raise EnvironmentFailure(

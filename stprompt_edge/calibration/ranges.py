@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from stprompt_edge.export.activations import Feed, watch_tensors
 
-
 PERCENTILE = 99.999  # ONNX Runtime's default
-BINS = {"percentile": 2048, "entropy": 512}  # of a histogram; with the default of 128 entropy has nothing to choose from
+# of a histogram: of the default of 128 entropy could take only all, and its search takes time with their square
+BINS = {"percentile": 2048, "entropy": 512}
 LEVELS = 255  # of a symmetric int8
 
 

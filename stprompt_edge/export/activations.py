@@ -135,7 +135,8 @@ def noise_to_signal(activation: Activation, weight_WK: NDArray, rounding: Roundi
     """
     squares_W = np.square(weight_WK, dtype=np.float64).sum(axis=1)
     weight_step_K = np.abs(weight_WK).max(axis=0).astype(np.float64) / rounding.largest_weight
-    noise = rounding.activation_step(activation) ** 2 * squares_W.sum() + np.square(weight_step_K).sum() * activation.power_W.sum()
+    activation_noise = rounding.activation_step(activation) ** 2 * squares_W.sum()
+    noise = activation_noise + np.square(weight_step_K).sum() * activation.power_W.sum()
     signal = float(activation.power_W @ squares_W)
     return float(noise / 12 / signal) if signal else float("inf")
 
