@@ -127,12 +127,8 @@ def step_of(source: str, stride: int, wanted: int) -> int:
 
 def features_of(candidates: Sequence[Candidate]) -> NDArray[np.float64]:
     """Time, brightness and motion of each as a rank, 0..1; equal values share theirs. [N, 3]."""
-    columns = [
-        np.arange(len(candidates)),
-        [one.brightness for one in candidates],
-        [one.motion for one in candidates],
-    ]
-    ranks_3N = [np.unique(column, return_inverse=True)[1].reshape(-1) for column in columns]
+    rows = [(place, one.brightness, one.motion) for place, one in enumerate(candidates)]
+    ranks_3N = [np.unique(column, return_inverse=True)[1].reshape(-1) for column in np.array(rows, np.float64).T]
     return np.stack([rank / max(rank.max(), 1) for rank in ranks_3N], axis=1)
 
 
