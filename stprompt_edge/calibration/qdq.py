@@ -14,6 +14,7 @@ the two); writing them here leaves the float layers free to choose again and aga
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import numpy as np
 import onnx
@@ -95,8 +96,8 @@ def _pair(
 ) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
     """Q and DQ of one input of a node, and their constants."""
     name = f"{node.name}_{'weight' if position else 'activation'}"
-    tensors = {f"{name}_scale": scale, f"{name}_zero_point": np.zeros(scale.shape, np.int8)}
-    attributes = {} if axis is None else {"axis": axis}
+    tensors: dict[str, NDArray] = {f"{name}_scale": scale, f"{name}_zero_point": np.zeros(scale.shape, np.int8)}
+    attributes: dict[str, Any] = {} if axis is None else {"axis": axis}
     quantize = helper.make_node(
         "QuantizeLinear", [node.input[position], *tensors], [f"{name}_int8"], name=f"{name}_q", **attributes
     )
