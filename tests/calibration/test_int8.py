@@ -12,7 +12,6 @@ from typing import Any
 import onnx
 import pytest
 
-from stprompt_edge.assets import DEMO_CLIP
 from stprompt_edge.bundle import Bundle, ParityFigures, load_bundle
 from stprompt_edge.calibration import Int8Calibration, Int8Settings, calibrate_int8, int8
 from stprompt_edge.calibration.int8 import next_count
@@ -26,6 +25,7 @@ from tests.calibration.test_staging import snapshot
 from tests.export.engine.graph_rules import refusals
 
 ROOT = Path(__file__).resolve().parents[2]
+USUAL: dict[str, Any] = {"frames": 12}
 
 
 @pytest.fixture
@@ -33,8 +33,14 @@ def bundle(tmp_path: Path) -> Bundle:
     return make_bundle(tmp_path / "b", encoder())
 
 
+@pytest.fixture(autouse=True)
+def usual(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The footage of `calibrate` where a test gives none."""
+    monkeypatch.setitem(USUAL, "footage", (str(clip),))
+
+
 def calibrate(bundle: Bundle, **settings: Any) -> tuple[Int8Calibration, tuple[Path, ...]]:
-    chosen = {"footage": (str(DEMO_CLIP),), "frames": 12, "out": bundle.path.parent / "out", **settings}
+    chosen = {**USUAL, "out": bundle.path.parent / "out", **settings}
     return calibrate_int8(bundle.path, Int8Settings(**chosen))
 
 
@@ -64,9 +70,9 @@ def test_a_bundle_gets_its_int8_and_the_report_says_how(bundle: Bundle) -> None:
 
 
 def test_int8_keeps_parity_on_real_footage(bundle: Bundle, footage: list[Path]) -> None:
-    done, _ = calibrate(bundle, footage=(str(footage[0]),))
+    done, _ = calibrate(bundle, footage=tuple(map(str, footage[:2])))
     assert within_limits(done.parity)
-    frames = read_parity_frames(footage[1], 4)  # of a video that was not calibrated with
+    frames = read_parity_frames(footage[1], 4)  # others than those that were calibrated with, or judged by
     amended = load_bundle(bundle.path)
     traces = [trace(amended, precision, frames, lambda: None) for precision in ("int8", "fp32")]
     assert compare(*traces, footage[1].name).min_cosine > 0.998
@@ -127,9 +133,9 @@ def test_what_ends_it_leaves_the_bundle_as_it_was(
     assert sorted(path.name for path in bundle.path.parent.iterdir()) == ["b"]
 
 
-def test_the_auc_of_both_on_labelled_videos(bundle: Bundle, tmp_path: Path) -> None:
+def test_the_auc_of_both_on_labelled_videos(bundle: Bundle, clip: Path, tmp_path: Path) -> None:
     listing = tmp_path / "list.csv"
-    listing.write_text(f"video,label,split\n{DEMO_CLIP},fighting,test\n{DEMO_CLIP},normal,test\n")
+    listing.write_text(f"video,label,split\n{clip},fighting,test\n{clip},normal,test\n")
     done, files = calibrate(bundle, dataset=listing)
     assert done.auc is not None
     assert done.auc.of == "videos"
@@ -185,10 +191,10 @@ def test_how_many_layers_the_next_try_leaves_in_float(count: int, found: ParityF
     assert next_count([8.0, 4.0, 2.0, 1.0], count, found) == expected
 
 
-def test_it_needs_no_torch(bundle: Bundle) -> None:
+def test_it_needs_no_torch(bundle: Bundle, clip: Path) -> None:
     program = (
         "import sys\nfrom pathlib import Path\nfrom stprompt_edge.calibration import Int8Settings, calibrate_int8\n"
-        f"settings = Int8Settings(footage=({str(DEMO_CLIP)!r},), out=Path({str(bundle.path) + '-out'!r}), frames=8)\n"
+        f"settings = Int8Settings(footage=({str(clip)!r},), out=Path({str(bundle.path) + '-out'!r}), frames=8)\n"
         f"calibrate_int8(Path({str(bundle.path)!r}), settings)\nassert 'torch' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
