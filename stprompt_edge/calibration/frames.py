@@ -61,14 +61,16 @@ def choose_frames(sources: Sequence[str], bundle: Bundle, count: int, listener: 
 
     Raises:
         SourceError: a source cannot be read.
-        UsageError: there is none, one is live, or all together hold too few frames or no two different ones.
+        UsageError: one is live, or all together hold too few frames or no two different ones.
     """
-    if not sources:
-        raise UsageError("no footage given", remedy="pass ordinary footage of your cameras: --footage a.mp4 b.mp4")
+    sources = list(dict.fromkeys(sources))
     candidates = []
     for done, source in enumerate(sources):
-        listener(f"looking through {source}", done / len(sources))
-        candidates += look_through(source, bundle, -(-count // len(sources)))
+
+        def seen(part: float, done: int = done, source: str = source) -> None:
+            listener(f"looking through {source}", (done + part) / len(sources))
+
+        candidates += look_through(source, bundle, -(-count // len(sources)), seen)
     needed = GATE_FRAMES + FEWEST_FRAMES
     if len(candidates) < needed:
         raise UsageError(
@@ -88,8 +90,10 @@ def choose_frames(sources: Sequence[str], bundle: Bundle, count: int, listener: 
     )
 
 
-def look_through(source: str, bundle: Bundle, wanted: int) -> list[Candidate]:
-    """The sampled frames of one source.
+def look_through(
+    source: str, bundle: Bundle, wanted: int, seen: Callable[[float], None] = lambda done: None
+) -> list[Candidate]:
+    """The sampled frames of one source; `seen` is told the fraction done.
 
     Raises:
         SourceError: it cannot be read.
@@ -101,7 +105,9 @@ def look_through(source: str, bundle: Bundle, wanted: int) -> list[Candidate]:
     difference = SecondDifference("causal")
     found = []
     with _open(source) as opened:
+        total = opened.info.frame_count or 0
         for frame in opened.frames(lambda index: index % step == 0):
+            seen(min(frame.index / total, 1.0) if total else 0.0)
             luma = preprocess(frame.image_bgr).luma
             changed = difference.push(luma)
             assert changed is not None  # causal: nothing is held back

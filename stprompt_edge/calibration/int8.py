@@ -20,7 +20,7 @@ from stprompt_edge.calibration.records import AucFigures, Int8Calibration, Int8S
 from stprompt_edge.calibration.report import write_report
 from stprompt_edge.calibration.rules import broken_rules
 from stprompt_edge.calibration.staging import amended_bundle
-from stprompt_edge.errors import CheckFailed
+from stprompt_edge.errors import CheckFailed, UsageError
 from stprompt_edge.export.activations import Feed, measure_activations
 from stprompt_edge.export.parity import MAX_SCORE_DIFFERENCE, MIN_COSINE, Trace, compare, trace, within_limits
 from stprompt_edge.export.quantize import fold_weights
@@ -100,8 +100,8 @@ class Int8Calibrator:
         """See `command.calibrate_int8`."""
         part = _part(self._progress, _CHOOSE, _MEASURE)
         choice = choose_frames(self._settings.footage, self._bundle, self._settings.frames, part)
-        quantizable = self._prepare(choice)
-        gate = [frame for _, frame in read_frames(choice.gate)]
+        feeds, gate = self._read(choice)
+        quantizable = self._prepare(feeds)
         with amended_bundle(self._bundle, [INT8_NAME]) as folder:
             kept, parity = self._search(quantizable, gate, folder)
             missed = not within_limits(parity)
@@ -122,32 +122,35 @@ class Int8Calibrator:
             seal_bundle(folder, manifest.model_copy(update={"parity": {**manifest.parity, "int8": done.parity}}))
         return done, files
 
-    def _prepare(self, choice: Choice) -> Quantizable:
+    def _prepare(self, feeds: Sequence[Feed]) -> Quantizable:
         """Smooth, measure ranges, and measure what each layer costs."""
-        feeds = list(self._feeds(choice))
-        every_window = [feed for feed in feeds if feed["coarse"].size][:SMOOTHING_FRAMES]
+        every_window = [feed for feed in feeds if feed["coarse"].size]
         folded = fold_weights(onnx.load(self._bundle.file(ENCODER_NAMES["fp32"])))
         self._progress("measuring channels", _MEASURE)
-        model = smooth(folded, measure_activations(folded, every_window), ROUNDING).model
+        model = smooth(folded, measure_activations(folded, evenly(every_window, SMOOTHING_FRAMES)), ROUNDING).model
         layers = find_layers(model.graph)
         names = sorted({layer.activation for layer in layers})
         part = _part(self._progress, _MEASURE, _COSTS)
         each = _counter(part, f"measuring ranges, {self._settings.method}", len(feeds))
         ranges = measure_ranges(model, names, feeds, self._settings.method, each)
         each = _counter(_part(self._progress, _COSTS, _GATE), "measuring what each layer costs", len(layers))
-        costs = layer_costs(model, layers, ranges, every_window[:COST_FRAMES], each)
+        costs = layer_costs(model, layers, ranges, evenly(every_window, COST_FRAMES), each)
         return Quantizable(model=model, layers=layers, labels=layer_labels(folded.graph), ranges=ranges, costs=costs)
 
-    def _feeds(self, choice: Choice) -> Iterator[Feed]:
-        """The encoder's inputs: as when watching, and every now and then as when locating."""
+    def _read(self, choice: Choice) -> tuple[list[Feed], list[CameraFrame]]:
+        """The encoder's inputs, as when watching and every now and then as when locating; and the gate's frames."""
         preprocess, geometry = Preprocessor(self._bundle.preprocessing), self._bundle.geometry
         fine, coarse = (np.arange(count)[None] for count in (geometry.fine_count, geometry.coarse_count))
-        for number, (one, frame) in enumerate(read_frames(choice.calibration)):
-            image = preprocess(frame.image_bgr).image[None]
-            if number % LOCATE_EVERY == 0:
-                yield {"image": image, "fine": fine, "coarse": coarse}
-            else:
-                yield {"image": image, "fine": one.windows[None], "coarse": coarse[:, :0]}
+        feeds: list[Feed] = []
+        gate, judging = [], {(one.source, one.frame) for one in choice.gate}
+        for one, frame in read_frames([*choice.calibration, *choice.gate]):
+            if (one.source, one.frame) in judging:
+                gate.append(frame)
+                continue
+            every, image = len(feeds) % LOCATE_EVERY == 0, preprocess(frame.image_bgr).image[None]
+            windows = (fine, coarse) if every else (one.windows[None], coarse[:, :0])
+            feeds.append(dict(zip(("image", "fine", "coarse"), (image, *windows), strict=True)))
+        return feeds, gate
 
     def _search(
         self, quantizable: Quantizable, gate: Sequence[CameraFrame], folder: Path
@@ -190,7 +193,10 @@ class Int8Calibrator:
             figures = evaluate_bundle(load_bundle(folder), dataset, settings, progress=part).figures
             of, ranking = ("frames", figures.frames) if figures.frames else ("videos", figures.videos)
             if ranking is None:
-                raise CheckFailed(f"'{dataset.name}' gives no AUC", remedy="leave out --dataset, or add normal videos")
+                raise UsageError(
+                    f"the videos of '{dataset.name}' that can be read give no AUC",
+                    remedy="leave out --dataset, or add normal and abnormal ones",
+                )
             found[precision] = ranking.auc
         return AucFigures(dataset=dataset.name, of=of, **found)
 
@@ -198,6 +204,12 @@ class Int8Calibrator:
         taken, wanted = len(choice.calibration), self._settings.frames
         if taken < wanted:
             yield f"calibrated with {taken} frames, not {wanted}: the footage holds no more"
+
+
+def evenly(feeds: Sequence[Feed], count: int) -> list[Feed]:
+    """So many of them, spread over all."""
+    places = np.linspace(0, len(feeds) - 1, min(count, len(feeds))).round().astype(int)
+    return [feeds[place] for place in places]
 
 
 def next_count(costs: Sequence[float], count: int, figures: ParityFigures) -> int:

@@ -48,12 +48,13 @@ def test_choice_is_spread_and_the_gate_is_kept_apart(bundle: Bundle) -> None:
         whole, chosen = (np.array([getattr(one, name) for one in part]) for part in (everything, choice.calibration))
         assert np.ptp(chosen) > 0.6 * np.ptp(np.quantile(whole, [0.02, 0.98])), name
     assert all(len(one.windows) == bundle.manifest.method.windows for one in choice.calibration)
-    assert told == [0.0]
+    assert told == sorted(told)
+    assert told[-1] > 0.9
 
 
 def test_frames_are_read_again_source_by_source(bundle: Bundle, tmp_path: Path) -> None:
     sources = [str(write_video(tmp_path / f"{name}.mp4", frames=40, noise=40)) for name in "ab"]
-    choice = choose_frames(sources, bundle, 8, lambda what, done: None)
+    choice = choose_frames([*sources, sources[0]], bundle, 8, lambda what, done: None)
     read = list(read_frames(choice.calibration))
     assert [one for one, _ in read] == list(choice.calibration)
     assert all(one.frame == frame.index for one, frame in read)
@@ -70,11 +71,6 @@ def test_all_windows_where_motion_compares_embeddings(tmp_path: Path) -> None:
     bundle = tiny_bundle(motion="feature")
     path = write_video(tmp_path / "v.mp4", frames=40, noise=40)
     assert len(frames.look_through(str(path), bundle, 8)[0].windows) == 49
-
-
-def test_no_footage(bundle: Bundle) -> None:
-    with pytest.raises(UsageError, match=r"(?s)no footage given.*--footage"):
-        choose_frames([], bundle, 8, lambda what, done: None)
 
 
 def test_too_short_footage(bundle: Bundle, tmp_path: Path) -> None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 
 from stprompt_edge.bundle import Bundle, ParityFigures, load_bundle
 from stprompt_edge.calibration import Int8Calibration, Int8Settings, calibrate_int8, int8
-from stprompt_edge.calibration.int8 import next_count
+from stprompt_edge.calibration.int8 import evenly, next_count
 from stprompt_edge.calibration.rules import broken_rules, float_layers
 from stprompt_edge.console import bundle_report, int8_report
 from stprompt_edge.errors import CheckFailed, EnvironmentFailure, SourceError, UsageError
@@ -133,15 +135,39 @@ def test_what_ends_it_leaves_the_bundle_as_it_was(
     assert sorted(path.name for path in bundle.path.parent.iterdir()) == ["b"]
 
 
+def two_labels(clip: Path, folder: Path) -> Path:
+    """A data set of the same video twice, once normal and once not."""
+    shutil.copy(clip, folder / "same.mp4")
+    listing = folder / "list.csv"
+    listing.write_text(f"video,label,split\n{clip},fighting,test\nsame.mp4,normal,test\n")
+    return listing
+
+
 def test_the_auc_of_both_on_labelled_videos(bundle: Bundle, clip: Path, tmp_path: Path) -> None:
-    listing = tmp_path / "list.csv"
-    listing.write_text(f"video,label,split\n{clip},fighting,test\n{clip},normal,test\n")
+    listing = two_labels(clip, tmp_path)
     done, files = calibrate(bundle, dataset=listing)
     assert done.auc is not None
     assert done.auc.of == "videos"
     assert done.auc.fp32 == 0.5  # the same video twice
     assert abs(done.auc.int8 - done.auc.fp32) <= 0.5
     assert json.loads(files[0].read_text())["auc"]["difference"] == done.auc.int8 - done.auc.fp32
+
+
+def test_a_data_set_that_gives_no_auc(bundle: Bundle, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Nothing:
+        class figures:
+            frames = videos = None
+
+    listing = two_labels(clip, bundle.path.parent)
+    monkeypatch.setattr(int8, "evaluate_bundle", lambda *a, **k: Nothing)
+    with pytest.raises(UsageError, match="give no AUC"):
+        calibrate(bundle, dataset=listing)
+
+
+def test_frames_are_taken_from_all_over() -> None:
+    feeds = [{"x": np.array(i)} for i in range(10)]
+    assert [int(feed["x"]) for feed in evenly(feeds, 3)] == [0, 4, 9]
+    assert evenly(feeds[:2], 3) == feeds[:2]
 
 
 def test_fewer_frames_than_wanted_are_told(bundle: Bundle) -> None:
@@ -180,10 +206,10 @@ def test_a_package_that_is_missing(bundle: Bundle, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("count", "found", "expected"),
     [
-        (0, figures(0.998), 1),  # twice over: what is left after the first is under half of it
+        (0, figures(0.998), 2),  # twice over: after the first, 7 of 15 are left, and the margin is missed
         (0, figures(0.99), 3),
         (1, figures(0.9989), 2),
-        (0, figures(1.0, 0.02), 1),
+        (0, figures(1.0, 0.02), 2),
         (3, figures(-1.0), 4),
     ],
 )
