@@ -88,6 +88,7 @@ def _draw(figure: Any, theme: Theme, rows: Sequence[LayerRow]) -> None:
     axes.axvline(1 - MIN_COSINE, color=theme.alarm, linestyle="--", linewidth=0.8)
     axes.set_xscale("log")
     axes.set_xlim(left=_LEAST_COST)
+    axes.xaxis.set_major_formatter(lambda cost, _: f"{cost:.0e}")
     axes.set_yticks(range(len(rows)), [shortened(row.label, _LABEL_LENGTH) for row in rows], fontsize=6)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.grid(axis="y", visible=False)
