@@ -24,6 +24,7 @@ bench: $(DEV_READY)  ## measures again what README states; half an hour on two q
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.parity
 	$(BIN)/python -m benchmarks.outliers
+	$(BIN)/python -m benchmarks.int8
 	$(BIN)/python -m benchmarks.endurance
 	$(BIN)/python -m benchmarks.readme
 

@@ -80,6 +80,24 @@ def outliers_table() -> str:
     return "\n".join(lines)
 
 
+def int8_table() -> str:
+    """Static int8 for TensorRT and fp16 against fp32."""
+    figures = read_result("int8")
+    lines = ["| precision | footage | smallest cosine to fp32 | largest score difference |", "|---|---|--:|--:|"]
+    for row in figures["rows"]:
+        seen = "" if row["calibrated_on"] or row["precision"] != "int8" else " (not calibrated on)"
+        cells = f"{row['min_cosine']:.5f} | {row['max_score_difference']:.5f}"
+        lines.append(f"| {row['precision']} | {row['source']}{seen} | {cells} |")
+    kept = figures["layers_in_float"]
+    told = "every one of" if kept == 0 else f"all but {kept} of"
+    recipe = f"`--method {figures['method']}`, {figures['calibration_frames']} frames"
+    summary = (
+        f"ViT-B/16 with {figures['weights']}, {recipe}: {told} the {figures['layers']} layers runs in int8 "
+        "(`benchmarks/results/int8.json`). Trained weights have outliers; they have not been measured."
+    )
+    return "\n".join([*lines, "", summary])
+
+
 def endurance_line() -> str:
     """Cost and memory over 30 minutes."""
     figures = read_result("endurance")
@@ -183,6 +201,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "stages": stage_table,
     "parity": parity_table,
     "outliers": outliers_table,
+    "int8": int8_table,
     "endurance": endurance_line,
 }
 

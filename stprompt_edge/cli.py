@@ -26,6 +26,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+calibrate = typer.Typer(help="Fit a bundle to your own footage.", no_args_is_help=True)
+app.add_typer(calibrate, name="calibrate")
 COMMAND_LINE_ERROR: Any = typer.BadParameter.__mro__[2]  # ClickException, of click or of newer typer's own copy of it
 console = Console(stderr=True)  # progress and tables for people; stdout is for --json
 LOCALIZE = ("alarm", "always", "never")
@@ -81,6 +83,31 @@ def export(
             progress=progress,
         )
     console.print(bundle_report(bundle))
+
+
+@calibrate.command("int8")
+def calibrate_int8(
+    bundle: Annotated[Path, typer.Argument(help="Folder that `export` wrote, with fp32.")],
+    more: Annotated[list[str] | None, typer.Argument(metavar="[SOURCE]...", help="More footage.")] = None,
+    footage: Annotated[list[str] | None, typer.Option(help="Video file or image folder; several may follow.")] = None,
+    frames: Annotated[int, typer.Option(help="To calibrate with.")] = 256,
+    method: Annotated[str, typer.Option(help="entropy, percentile or minmax.")] = "minmax",
+    dataset: Annotated[Path | None, typer.Option(help="Labelled videos, to compare the AUC on.")] = None,
+    dataset_format: Annotated[str, typer.Option("--format", help="Of the data set; auto tells by its files.")] = "auto",
+    out: OutOption = Path("stprompt-edge-out/int8"),
+    force: Annotated[bool, typer.Option("--force", help="Keep a graph that misses parity.")] = False,
+) -> None:
+    """Quantize a bundle's encoder for TensorRT, from footage of your cameras."""
+    from stprompt_edge import calibration
+    from stprompt_edge.console import int8_report, live_steps
+
+    settings = calibration.Int8Settings(
+        footage=(*(footage or ()), *(more or ())), out=out, frames=frames, method=method, dataset=dataset,
+        dataset_format=dataset_format, force=force,
+    )  # fmt: skip
+    with live_steps(console) as progress:
+        done, files = calibration.calibrate_int8(bundle, settings, progress)
+    console.print(int8_report(done, bundle, files), soft_wrap=True)
 
 
 @app.command("build-engine")

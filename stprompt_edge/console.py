@@ -20,12 +20,14 @@ from stprompt_edge.runtime.pipeline import Progress, RunResult
 from stprompt_edge.runtime.records import StageLatency
 
 if TYPE_CHECKING:  # the training side imports torch
+    from stprompt_edge.calibration import Int8Calibration
     from stprompt_edge.export.engine import BuiltEngine
     from stprompt_edge.training.curves import EpochFigures
     from stprompt_edge.training.evaluation import Evaluation
     from stprompt_edge.training.extraction import Extraction
 
 SCORE_WIDTH = 30  # characters of the live score bar
+COSTLY_LAYERS = 8  # that the report of int8 names; its files have all
 TABLE_ROWS = 12  # of the training table: a live one must fit the window
 ETA_SECONDS = 3600.0  # the time left follows the speed of so long: a step may take minutes, and rich's 30 s saw none
 
@@ -136,6 +138,33 @@ def engine_report(built: BuiltEngine) -> RenderableType:
         latency = sidecar.latency
         lines.append(Text(f"encoder, watch step: p50 {latency.p50_ms:.2f} ms, p95 {latency.p95_ms:.2f} ms"))
     return Group(*lines, *(Text(note, "yellow") for note in built.notes))
+
+
+def int8_report(done: Int8Calibration, bundle: Path, files: Sequence[Path]) -> RenderableType:
+    """Parity, AUC, the costliest layers, and what to do next."""
+    table = Table("layer", "weight", "cosine lost alone", "runs in", title="the costliest layers", title_justify="left")
+    for row in sorted(done.layers, key=lambda row: -row.cost)[:COSTLY_LAYERS]:
+        style = None if row.int8 else "yellow"
+        table.add_row(Text(row.label), row.weight, f"{row.cost:.1e}", "int8" if row.int8 else "fp16", style=style)
+    chosen, figures, auc = done.choice, done.parity, done.auc
+    verdict = "missed parity, kept by --force" if figures.accepted_by_force else "parity with fp32"
+    difference = f"largest score difference {figures.max_score_difference:.4f}"
+    lines = [
+        Text(f"{len(chosen.calibration)} frames of {chosen.looked_at} calibrate, {len(chosen.gate)} others judge"),
+        Text(f"{len(done.layers) - len(done.left_in_float)} of {len(done.layers)} layers in int8"),
+        Text(
+            f"{verdict}: smallest cosine {figures.min_cosine:.5f}, {difference}",
+            "yellow" if figures.accepted_by_force else "",
+        ),
+    ]
+    if auc is not None:
+        pair = f"fp32 {auc.fp32:.4f}, int8 {auc.int8:.4f} ({auc.int8 - auc.fp32:+.4f})"
+        lines.append(Text(f"AUC of {auc.of} on {auc.dataset}: {pair}"))
+    lines += [Text(f"note: {note}", "yellow") for note in done.notes]
+    shown = ", ".join(path.name for path in files)
+    lines.append(Text(f"wrote encoder.int8.onnx to {bundle}, and {shown} to {files[0].parent}", "dim"))
+    lines.append(Text(f"on the device: stprompt-edge build-engine {bundle} --precision int8", "dim"))
+    return Group(table, *lines)
 
 
 def extraction_report(done: Extraction, out: Path) -> RenderableType:

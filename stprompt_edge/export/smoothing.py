@@ -25,7 +25,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from stprompt_edge.export.activations import Activation, constants, noise_to_signal
+from stprompt_edge.export.activations import CPU8_ROUNDING, Activation, Rounding, constants, noise_to_signal
 
 STRENGTH = 0.5  # a; the paper's default
 QUIET = 0.1  # of the median channel: one that was quieter on a few frames may be louder on the next
@@ -40,12 +40,15 @@ class Smoothed:
     activations: dict[str, Activation]  # by tensor name
 
 
-def smooth(model: onnx.ModelProto, activations: Mapping[str, Activation]) -> Smoothed:
+def smooth(
+    model: onnx.ModelProto, activations: Mapping[str, Activation], rounding: Rounding = CPU8_ROUNDING
+) -> Smoothed:
     """Move scale from activation channels into weights where that lowers the rounding noise to expect.
 
     Args:
         model: fp32; not changed.
         activations: [W] figures of every product's input, from `measure_activations`.
+        rounding: the grids that the products will have.
     """
     graph = _Editor(model)
     after = dict(activations)
@@ -54,8 +57,9 @@ def smooth(model: onnx.ModelProto, activations: Mapping[str, Activation]) -> Smo
         weights_WK = [graph.constant(node, 1) for node in place.products]
         scale_W = migration(before, weights_WK)
         scaled = before.divided_by(scale_W)
-        noise = sum(noise_to_signal(before, weight) for weight in weights_WK)
-        if noise < place.worthwhile * sum(noise_to_signal(scaled, w * scale_W[:, None]) for w in weights_WK):
+        noise = sum(noise_to_signal(before, weight, rounding) for weight in weights_WK)
+        smoothed = sum(noise_to_signal(scaled, weight * scale_W[:, None], rounding) for weight in weights_WK)
+        if noise < place.worthwhile * smoothed:
             continue
         for node, position in place.divided:
             graph.set_constant(node, position, graph.constant(node, position) / scale_W)

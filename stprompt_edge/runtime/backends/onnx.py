@@ -17,6 +17,9 @@ from stprompt_edge.errors import CheckFailed, EnvironmentFailure
 from stprompt_edge.runtime.backends.base import Encoded, HeadsOutput, Shapes, heads_shapes
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+# Q and DQ as two roundings, which is what TensorRT's int8 gives too: on CPUs with AVX2 alone the products that ONNX
+# Runtime would make of them saturate their 16-bit sums
+EXACT_QDQ = ("session.disable_quant_qdq", "1")
 PREFERRED_PRECISIONS = {CPU: ("cpu8", "fp32", "fp16"), CUDA: ("fp16", "fp32")}  # fastest first
 
 
@@ -131,13 +134,9 @@ def open_session(
             f"ONNX Runtime has no {provider} here, only {', '.join(onnxruntime.get_available_providers())}",
             remedy='see `stprompt-edge doctor`; for an NVIDIA GPU: pip install "stprompt-edge[gpu]"',
         )
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what matters comes back as an exception
-    # Waiting threads that spin take the cores from decoding, BLAS and video encoding: on 2 cores a run with video
-    # took 9.8 s with spinning and 7.5 s without, at the same median step.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0  # 0: ONNX Runtime's own choice
-    options.intra_op_num_threads = threads or allowed
+    options = session_options(threads)
+    if path.name == ENCODER_NAMES["int8"]:
+        options.add_session_config_entry(*EXACT_QDQ)
     try:
         wanted = (provider, dict(provider_options)) if provider_options else provider
         session = onnxruntime.InferenceSession(str(path), options, providers=[wanted])
@@ -152,6 +151,18 @@ def open_session(
             remedy="see `stprompt-edge doctor` for what is missing",
         )
     return session
+
+
+def session_options(threads: int | None) -> Any:
+    """Quiet, with as many threads as this process may use, or as given, and none of them spinning."""
+    options = import_onnxruntime().SessionOptions()
+    options.log_severity_level = 4  # what matters comes back as an exception
+    # Waiting threads that spin take the cores from decoding, BLAS and video encoding: on 2 cores a run with video
+    # took 9.8 s with spinning and 7.5 s without, at the same median step.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0  # 0: ONNX Runtime's own choice
+    options.intra_op_num_threads = threads or allowed
+    return options
 
 
 def check_tensors(path: Path, session: Any, *, inputs: Shapes, outputs: Shapes) -> None:

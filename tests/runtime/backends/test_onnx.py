@@ -173,3 +173,12 @@ def test_threads_are_what_was_asked_for(
     monkeypatch.delattr("os.sched_getaffinity", raising=False)  # as on macOS and Windows
     session = open_session(copied.file("heads.onnx"), CPU, threads)
     assert session.get_session_options().intra_op_num_threads == expected
+
+
+def test_only_static_int8_is_rounded_as_its_nodes_say(copied: Bundle, tmp_path: Path) -> None:
+    key = "session.disable_quant_qdq"
+    files = [shutil.copy(copied.file("heads.onnx"), tmp_path / f"encoder.{name}.onnx") for name in ("int8", "cpu8")]
+    exact, fused = (open_session(Path(file), CPU, 1).get_session_options() for file in files)
+    assert exact.get_session_config_entry(key) == "1"
+    with pytest.raises(RuntimeError, match=key):
+        fused.get_session_config_entry(key)

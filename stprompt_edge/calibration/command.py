@@ -1,0 +1,65 @@
+"""What `stprompt-edge calibrate int8` does with what a user typed; what can be refused is refused before the work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from stprompt_edge.bundle import ENCODER_NAMES, check_replaceable, load_bundle
+from stprompt_edge.calibration.records import Int8Calibration, Int8Settings
+from stprompt_edge.errors import EnvironmentFailure
+
+Progress = Callable[[str, float], None]  # what is being done, and the fraction of the whole that is done
+
+
+def calibrate_int8(
+    path: Path, settings: Int8Settings, progress: Progress = lambda what, done: None
+) -> tuple[Int8Calibration, tuple[Path, ...]]:
+    """Quantize a bundle's encoder from footage, judge it, and put it into the bundle; whole or not at all.
+
+    Args:
+        path: of the bundle.
+        settings: see there.
+        progress: told what is being done.
+
+    Returns:
+        What was found, and the files of the report.
+
+    Raises:
+        UsageError: the bundle has no fp32 encoder, or footage or data set do not suffice.
+        CheckFailed: parity cannot be held (unless `force`; the report is written all the same), or a Q/DQ rule is
+            broken.
+        SourceError: footage cannot be read.
+        EnvironmentFailure: a package is missing, or the disk is full.
+    """
+    require_packages()
+    from stprompt_edge.calibration.int8 import Int8Calibrator
+    from stprompt_edge.training.datasets import load_dataset
+    from stprompt_edge.training.evaluation.evaluating import videos_of
+    from stprompt_edge.training.evaluation.records import EvaluationSettings
+    from stprompt_edge.training.metrics import import_sklearn_metrics
+
+    bundle = load_bundle(path)
+    bundle.file(ENCODER_NAMES["fp32"])
+    check_replaceable(path)
+    dataset = None
+    if settings.dataset is not None:
+        dataset = load_dataset(settings.dataset, settings.dataset_format)
+        videos_of(dataset, EvaluationSettings())
+        import_sklearn_metrics()
+    return Int8Calibrator(bundle, settings, dataset, progress).run()
+
+
+def require_packages() -> None:
+    """What quantizing and its charts need.
+
+    Raises:
+        EnvironmentFailure: names the extra to install.
+    """
+    try:
+        import matplotlib.figure  # noqa: F401
+        import onnx  # noqa: F401
+    except ImportError as exc:
+        raise EnvironmentFailure(
+            f"calibration needs a package that cannot be imported ({exc})", remedy='pip install "stprompt-edge[train]"'
+        ) from exc
