@@ -1,9 +1,10 @@
-"""Writes the committed figures into README.md, between its markers. A test keeps the two equal."""
+"""Writes the committed figures into the pages that state them, between markers. A test keeps the two equal."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from benchmarks.common import ROOT, console, read_result
@@ -195,7 +196,25 @@ ABLATIONS = {
     "temporal": "temporal part",
     "motion": "motion in SA²",
 }
-SECTIONS: dict[str, Callable[[], str]] = {
+
+
+def precisions_table() -> str:
+    """AUC of each precision."""
+    figures = read_result("precisions")
+    lines = [
+        "| data set | precision | frame AUC % | to fp32 | allowed | largest score difference |",
+        "|---|---|--:|--:|--:|--:|",
+    ]
+    for row in figures["rows"]:
+        difference = f"{100 * row['difference']:+.2f}" if row["budget"] else ""
+        allowed = f"{100 * row['budget']:.1f}" if row["budget"] else ""
+        cells = [DATASETS[row["dataset"]], row["precision"], f"{100 * row['auc']:.2f}", difference, allowed]
+        lines.append(f"| {' | '.join(cells)} | {row['score']:.4f} |")
+    return "\n".join([*lines, "", "In percent points of AUC (`benchmarks/results/precisions.json`)."])
+
+
+Sections = dict[str, Callable[[], str]]
+README_SECTIONS: Sections = {
     "demo": demo_table,
     "speed": speed_table,
     "stages": stage_table,
@@ -204,27 +223,30 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "int8": int8_table,
     "endurance": endurance_line,
 }
+RESULTS_SECTIONS: Sections = {"real": real_table, "ablation": ablation_tables, "precisions": precisions_table}
+PAGES: dict[Path, Sections] = {README: README_SECTIONS, ROOT / "docs" / "results.md": RESULTS_SECTIONS}
 
 
-def render(text: str) -> str:
-    """README with every marked section made anew.
+def render(page: Path, text: str) -> str:
+    """A page with every marked section made anew.
 
     Raises:
         ValueError: if a marker is missing.
     """
-    for name, section in SECTIONS.items():
+    for name, section in PAGES[page].items():
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         if not pattern.search(text):
-            raise ValueError(f"README.md has no section <!-- {name} -->")
+            raise ValueError(f"{page.name} has no section <!-- {name} -->")
         content = section()
         text = pattern.sub(lambda match, content=content: match[1] + content + "\n" + match[2], text)
     return text
 
 
 def main() -> None:
-    """Rewrite README.md."""
-    write_text_atomic(README, render(README.read_text(encoding="utf-8")))
-    console.print("wrote README.md")
+    """Rewrite the pages."""
+    for page in PAGES:
+        write_text_atomic(page, render(page, page.read_text(encoding="utf-8")))
+        console.print(f"wrote {page.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

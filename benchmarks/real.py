@@ -51,8 +51,8 @@ from stprompt_edge.training.methods import Task
 from stprompt_edge.training.recipe import Recipe, load_recipe
 
 METHODS = ("stprompt", "mil-ranking")
-LEARNING_RATES = (3e-4, 1e-3, 3e-3)
-EPOCHS = (30, 100)
+LEARNING_RATES = (1e-4, 3e-4, 1e-3, 3e-3)
+EPOCHS = (10, 30)
 TUNING_SEED = 1000  # of the division, and of the training, that settings are chosen by
 TUNING_TRAIN_SHARE = 0.7  # of the training videos, where the data set has a split of its own
 

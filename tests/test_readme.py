@@ -1,4 +1,4 @@
-"""README's figures are those of the committed results, and its examples are ones that the program takes."""
+"""Figures of the pages are those of the committed results, and README's examples are ones that the program takes."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.common import RESULTS
-from benchmarks.readme import README, SECTIONS, render
+from benchmarks.readme import PAGES, README, render
 from stprompt_edge.bundle import ENCODER_NAMES
 from stprompt_edge.errors import CheckFailed, EnvironmentFailure, SourceError, UsageError
 from stprompt_edge.runtime.cameras import load_camera
@@ -14,15 +14,22 @@ from stprompt_edge.runtime.cameras import load_camera
 TEXT = README.read_text(encoding="utf-8")
 
 
-def test_figures_are_the_committed_ones() -> None:
-    assert render(TEXT) == TEXT, "run: python -m benchmarks.readme"
-    assert {path.stem for path in RESULTS.glob("*.json")} >= {"demo", "speed", "parity", "endurance", "outliers"}
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_figures_are_the_committed_ones(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert render(page, text) == text, "run: python -m benchmarks.readme"
 
 
-@pytest.mark.parametrize("name", SECTIONS)
-def test_a_missing_section_is_an_error(name: str) -> None:
-    with pytest.raises(ValueError, match=f"no section <!-- {name} -->"):
-        render(TEXT.replace(f"<!-- {name} -->", ""))
+def test_every_committed_result_is_stated_somewhere() -> None:
+    stated = {name for sections in PAGES.values() for name in sections} | {"speed"}
+    assert {path.stem for path in RESULTS.glob("*.json")} <= stated
+
+
+@pytest.mark.parametrize(("page", "name"), [(page, name) for page, sections in PAGES.items() for name in sections])
+def test_a_missing_section_is_an_error(page: Path, name: str) -> None:
+    text = page.read_text(encoding="utf-8").replace(f"<!-- {name} -->", "")
+    with pytest.raises(ValueError, match=f"{page.name} has no section <!-- {name} -->"):
+        render(page, text)
 
 
 def test_the_camera_example_loads(tmp_path: Path) -> None:

@@ -24,7 +24,9 @@ def test_recipes_of_the_papers_data_sets_are_the_papers(name: str, stride: int, 
 
 @pytest.mark.parametrize("name", shipped_recipes())
 def test_shipped_recipes_change_little(name: str) -> None:
-    assert load_recipe(name).model_fields_set <= {"method", "stride", "alpha", "sigma", "epochs"}
+    assert load_recipe(name).model_fields_set <= {
+        "method", "stride", "alpha", "sigma", "epochs", "learning_rate", "batch",
+    }  # fmt: skip
     ranking = load_recipe(name, "mil-ranking")
     assert ranking.method == "mil-ranking"
     assert ranking.stride == load_recipe(name).stride
