@@ -19,7 +19,7 @@ from stprompt_edge.runtime.detector import Detector
 from stprompt_edge.runtime.sources import open_source
 
 FILE = Path(__file__).with_name("demo_scores.json")
-FRAMES = 160  # camera frames, 20 sampled
+FRAMES = 80  # camera frames, 20 sampled
 TOLERANCE = 0.01  # of scores and probabilities between processors; the figures themselves vary by more
 
 
