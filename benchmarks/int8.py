@@ -20,7 +20,7 @@ from stprompt_edge.export.parity import compare, read_parity_frames, trace
 from stprompt_edge.runtime.pipeline import versions
 
 UNSEEN = FOOTAGE.parent / "falls" / "fall_12.mp4"
-CALIBRATION_FRAMES = 32  # a tenth of what is usual; the ranges of seeded weights hardly differ between frames
+CALIBRATION_FRAMES = 32  # an eighth of what is usual; the ranges of seeded weights hardly differ between frames
 FRAMES = 8  # from each video
 METHOD = "minmax"
 
