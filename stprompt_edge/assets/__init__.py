@@ -1,12 +1,13 @@
-"""What ships inside the package: the demo bundle and clip."""
+"""What ships inside the package: the demo bundle and clip, and the small CLIP that the bundle was exported from."""
 
 from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
 
-__all__ = ["DEMO_BUNDLE", "DEMO_CLIP"]
+__all__ = ["DEMO_BUNDLE", "DEMO_CLIP", "DEMO_WEIGHTS"]
 
 _DEMO = Path(str(resources.files(__name__))) / "demo"
 DEMO_CLIP = _DEMO / "clip.mp4"
 DEMO_BUNDLE = _DEMO / "bundle"
+DEMO_WEIGHTS = _DEMO / "clip-weights.safetensors"

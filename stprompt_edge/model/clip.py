@@ -12,12 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save
 from torch import Tensor
 
+from stprompt_edge.assets import DEMO_WEIGHTS
 from stprompt_edge.errors import EnvironmentFailure, UsageError, nearest
 from stprompt_edge.preprocess import CLIP_MEAN_RGB, CLIP_STD_RGB, Preprocessing
 
 NO_WEIGHTS = "none"  # --pretrained none
+DEMO_MODEL, DEMO_TAG = "stprompt-demo-16", "demo"  # --pretrained demo: weights that ship in the package
+RANDOM_IN_DEMO = "token_embedding.weight"  # seeded random vectors tell words apart; two thirds of all weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +52,8 @@ def load_clip(name: str, pretrained: str, seed: int = 0) -> Clip:
     Args:
         name: open_clip's model name, for example ViT-B-16-quickgelu; ours is stprompt-demo-16.
         pretrained: an open_clip tag such as `openai` (fetched and cached by open_clip), the path of a weights
-            file, or `none` for random weights that depend on `seed` only.
+            file, `demo` for those of stprompt-demo-16 that ship in the package, or `none` for random weights that
+            depend on `seed` only.
         seed: of the random weights.
 
     Raises:
@@ -58,10 +63,13 @@ def load_clip(name: str, pretrained: str, seed: int = 0) -> Clip:
     open_clip = _import_open_clip()
     if name not in open_clip.list_models():
         raise UsageError(f"unknown CLIP model '{name}'", remedy=nearest(name, _plain_vits(open_clip)))
-    weights = _resolve_weights(open_clip, name, pretrained)
+    packaged = (name, pretrained) == (DEMO_MODEL, DEMO_TAG)
+    weights = None if packaged else _resolve_weights(open_clip, name, pretrained)
     with torch.random.fork_rng(devices=[]), _quiet_root_logger():
-        torch.manual_seed(seed)
+        torch.manual_seed(0 if packaged else seed)
         model = _create(open_clip, name, weights)
+    if packaged:
+        _load_packaged(model)
     model.eval().requires_grad_(False)
     image_size = model.visual.image_size  # a number or a pair, as the tower likes
     mean = getattr(model.visual, "image_mean", None) or CLIP_MEAN_RGB
@@ -105,13 +113,26 @@ def _plain_vits(open_clip: Any) -> list[str]:
 def _resolve_weights(open_clip: Any, name: str, pretrained: str) -> str | None:
     if pretrained == NO_WEIGHTS:
         return None
-    tags = open_clip.list_pretrained_tags_by_model(name)
+    tags = [*open_clip.list_pretrained_tags_by_model(name), *([DEMO_TAG] if name == DEMO_MODEL else [])]
     if pretrained in tags or Path(pretrained).is_file():
         return pretrained
     raise UsageError(
         f"no pretrained weights '{pretrained}' for {name}: neither a file nor a tag of open_clip",
         remedy=f"give a weights file, '{NO_WEIGHTS}', or a tag; {nearest(pretrained, tags)}",
     )
+
+
+def packed_weights(clip: Clip) -> bytes:
+    """A stprompt-demo-16 as the package carries it: float16, without what seed 0 makes anew; safetensors."""
+    state = {name: t.half().contiguous() for name, t in clip.model.state_dict().items() if name != RANDOM_IN_DEMO}
+    return save(state)
+
+
+def _load_packaged(model: Any) -> None:
+    state = {name: tensor.float() for name, tensor in load_file(DEMO_WEIGHTS).items()}
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    assert missing == [RANDOM_IN_DEMO], missing
+    assert not unexpected, unexpected
 
 
 def _create(open_clip: Any, name: str, weights: str | None) -> Any:

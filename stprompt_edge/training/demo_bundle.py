@@ -18,12 +18,12 @@ from pathlib import Path
 
 from safetensors.torch import save
 
-from stprompt_edge.assets import DEMO_BUNDLE, DEMO_CLIP
+from stprompt_edge.assets import DEMO_BUNDLE, DEMO_CLIP, DEMO_WEIGHTS
 from stprompt_edge.bundle import Bundle, load_bundle
 from stprompt_edge.export.exporting import ExportSettings, Model, export_bundle
 from stprompt_edge.files import write_bytes_atomic
 from stprompt_edge.model.checkpoint import load_checkpoint
-from stprompt_edge.model.clip import load_clip
+from stprompt_edge.model.clip import load_clip, packed_weights
 from stprompt_edge.runtime.backends import open_backend
 from stprompt_edge.training.commands import TrainSettings, train
 from stprompt_edge.training.datasets import load_dataset
@@ -51,6 +51,7 @@ class DemoPlan:
 
     work: Path = WORK
     out: Path = DEMO_BUNDLE
+    clip_out: Path = DEMO_WEIGHTS
     train_videos: int = TRAIN_VIDEOS
     test_videos: int = TEST_VIDEOS
     calibration_videos: int = CALIBRATION_VIDEOS
@@ -84,6 +85,7 @@ def make_demo_bundle(plan: DemoPlan, say: Say = print) -> Bundle:
     export = ExportSettings(precisions=("cpu8",), parity_video=DEMO_CLIP)
     calibrated = calibrate(model, export_bundle(model, plan.work / "draft", export), plan)
     say(f"exporting {plan.out}")
+    write_bytes_atomic(plan.clip_out, packed_weights(load_clip(CLIP, str(weights))))
     return export_bundle(calibrated, plan.out, export)
 
 

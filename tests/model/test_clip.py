@@ -7,12 +7,15 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load, save_file
 
+from stprompt_edge.assets import DEMO_BUNDLE
+from stprompt_edge.bundle import load_bundle
 from stprompt_edge.errors import EnvironmentFailure, UsageError
-from stprompt_edge.model.clip import Clip, embed_texts, load_clip
+from stprompt_edge.model.clip import Clip, embed_texts, load_clip, packed_weights
 from stprompt_edge.preprocess import CLIP_MEAN_RGB, CLIP_STD_RGB
 
 DEMO = "stprompt-demo-16"
@@ -160,3 +163,22 @@ def test_without_open_clip(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(EnvironmentFailure, match=r"open_clip cannot be imported .*\n.*stprompt-edge\[export\]"):
         load_clip(DEMO, "none")
+
+
+def test_the_weights_that_ship_are_those_of_the_packaged_bundle_and_know_their_words() -> None:
+    clip = load_clip("stprompt-demo-16", "demo", seed=3)  # the seed is of random weights, and does not matter
+    assert clip.pretrained == "demo"
+    assert {p.dtype for p in clip.model.parameters()} == {torch.float32}
+    packed = load_bundle(DEMO_BUNDLE)
+    normal = embed_texts(clip, packed.vocabulary.normal_phrases).numpy()
+    np.testing.assert_allclose(normal, packed.text.normal_phrases, atol=2e-3)
+    again = load(packed_weights(clip))
+    assert "token_embedding.weight" not in again
+    assert {tensor.dtype for tensor in again.values()} == {torch.float16}
+
+
+def test_only_the_demo_model_has_packaged_weights() -> None:
+    with pytest.raises(UsageError, match=r"no pretrained weights 'demo' for ViT-B-16"):
+        load_clip("ViT-B-16", "demo")
+    with pytest.raises(UsageError, match=r"no pretrained weights 'dem' .*\n.*did you mean 'demo'"):
+        load_clip("stprompt-demo-16", "dem")
