@@ -33,9 +33,14 @@ def test_the_page_says_that_it_was_not_run() -> None:
     assert {version.rpartition(".")[0] for version in TENSORRT} <= set(re.findall(r"\d+\.\d+", PAGE))
 
 
+def options_of(command) -> set[str]:
+    """Of a command, or of all commands of a group."""
+    own = {name for parameter in command.params for name in parameter.opts}
+    return own.union(*(options_of(one) for one in getattr(command, "commands", {}).values()))
+
+
 def test_options_on_the_page_exist() -> None:
-    group = typer.main.get_command(app)
-    known = {name for command in group.commands.values() for p in command.params for name in p.opts}  # type: ignore[attr-defined]
+    known = options_of(typer.main.get_command(app))
     ours = [line for line in PAGE.splitlines() if "stprompt-edge " in line or line.startswith("- `--")]
     used = {option for line in ours for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", line)}
     assert {"--precision", "--batch", "--backend", "--workspace-gib"} <= used

@@ -76,8 +76,8 @@ def test_the_packaged_clip_with_the_packaged_bundle(tmp_path: Path) -> None:
         camera = CameraConfig(source=str(DEMO_CLIP))
         result = pipeline.run(camera, bundle, backend, settings, on_progress=seen.append)
     assert {path.name for path in result.files} == names(tmp_path / "out") == FIVE
-    assert (result.summary.camera_frames, result.summary.sampled_frames) == (100, 13)
-    assert [item.camera_frame for item in seen] == list(range(0, 100, 8))
+    assert (result.summary.camera_frames, result.summary.sampled_frames) == (100, 25)
+    assert [item.camera_frame for item in seen] == list(range(0, 100, 4))
     assert not result.summary.interrupted
     assert {"decode", "step", "preprocess", "motion", "encode", "aggregate", "heads"} <= set(result.summary.latencies)
 
