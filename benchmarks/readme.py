@@ -228,7 +228,7 @@ PAGES: dict[Path, Sections] = {README: README_SECTIONS, ROOT / "docs" / "results
 
 
 def render(page: Path, text: str) -> str:
-    """A page with every marked section made anew.
+    """A page with every marked section made anew; a benchmark that has no result yet is said to have none.
 
     Raises:
         ValueError: if a marker is missing.
@@ -237,7 +237,10 @@ def render(page: Path, text: str) -> str:
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         if not pattern.search(text):
             raise ValueError(f"{page.name} has no section <!-- {name} -->")
-        content = section()
+        try:
+            content = section()
+        except FileNotFoundError:
+            content = f"Not measured yet: run `python -m benchmarks.{name}`."
         text = pattern.sub(lambda match, content=content: match[1] + content + "\n" + match[2], text)
     return text
 
