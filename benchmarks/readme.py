@@ -93,7 +93,7 @@ def int8_table() -> str:
     told = "every one of" if kept == 0 else f"all but {kept} of"
     recipe = f"`--method {figures['method']}`, {figures['calibration_frames']} frames"
     summary = (
-        f"ViT-B/16 with {figures['weights']}, {recipe}: {told} the {figures['layers']} layers runs in int8 "
+        f"ViT-B/16, weights {figures['weights']}; {recipe}: {told} the {figures['layers']} layers runs in int8 "
         "(`benchmarks/results/int8.json`). Trained weights have outliers; they have not been measured."
     )
     return "\n".join([*lines, "", summary])

@@ -21,11 +21,6 @@ class Layer:
     shape: tuple[int, ...]  # of the weight
     axis: int  # the weight's output channels
 
-    @property
-    def channels(self) -> int:
-        """How many output channels it has."""
-        return self.shape[self.axis]
-
 
 def find_layers(graph: onnx.GraphProto) -> list[Layer]:
     """In the graph's order. Products of two activations, as attention's, are none."""

@@ -16,7 +16,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from stprompt_edge.calibration.layers import find_layers, output_axis
+from stprompt_edge.calibration.layers import output_axis
 from stprompt_edge.calibration.qdq import OPSET, SMALLEST_SCALE
 from stprompt_edge.export.activations import constants
 
@@ -138,8 +138,3 @@ def _per_channel(weight: NDArray, scale: NDArray, axis: int, expected: int) -> I
 
 def _axis(node: onnx.NodeProto) -> int:
     return next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 1)  # ONNX's default
-
-
-def float_layers(model: onnx.ModelProto) -> int:
-    """How many layers of a good graph could run in int8 and do not."""
-    return len(find_layers(model.graph))

@@ -17,7 +17,8 @@ import pytest
 from stprompt_edge.bundle import Bundle, ParityFigures, load_bundle
 from stprompt_edge.calibration import Int8Calibration, Int8Settings, calibrate_int8, int8
 from stprompt_edge.calibration.int8 import evenly, next_count
-from stprompt_edge.calibration.rules import broken_rules, float_layers
+from stprompt_edge.calibration.layers import find_layers
+from stprompt_edge.calibration.rules import broken_rules
 from stprompt_edge.console import bundle_report, int8_report
 from stprompt_edge.errors import CheckFailed, EnvironmentFailure, SourceError, UsageError
 from stprompt_edge.export.engine.build import check_graphs
@@ -58,7 +59,7 @@ def test_a_bundle_gets_its_int8_and_the_report_says_how(bundle: Bundle) -> None:
     assert within_limits(done.parity)
     graph = onnx.load(amended.file("encoder.int8.onnx"))
     assert broken_rules(graph) == refusals(graph) == []
-    assert float_layers(graph) == len(done.left_in_float) == done.parity.float_layers < 3
+    assert len(find_layers(graph.graph)) == len(done.left_in_float) == done.parity.float_layers < 3
     check_graphs(amended, "int8")  # what `build-engine --precision int8` asks for
     assert [file.name for file in files] == ["int8.json", "layers.csv", "layers.png"]
     told = json.loads(files[0].read_text())

@@ -15,7 +15,7 @@ def test_layers_with_constant_weights_and_no_others() -> None:
     layers = find_layers(encoder().graph)
     assert tuple(layer.node for layer in layers) == LAYERS
     assert layers[0].shape == (48, 3, 32, 32)
-    assert [(layer.axis, layer.channels) for layer in layers] == [(0, 48), (1, 48), (1, 96), (1, 48), (1, 32)]
+    assert [(layer.axis, layer.shape[layer.axis]) for layer in layers] == [(0, 48), (1, 48), (1, 96), (1, 48), (1, 32)]
 
 
 @pytest.mark.parametrize(("kind", "attributes", "axis"), [("Gemm", {}, 1), ("Gemm", {"transB": 1}, 0), ("Conv", {}, 0)])
