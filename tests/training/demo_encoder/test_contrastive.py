@@ -85,7 +85,7 @@ def test_with_all_patches_pictures_are_embedded_as_at_the_edge(place):
 def test_batches_have_the_asked_sizes_and_known_concepts(place):
     preprocess = Preprocessor(load_clip(MODEL, "none").preprocessing)
     batches = list(captioned_batches(place, TINY, PLAIN, preprocess, Geometry()))
-    assert [batch.kept.shape for batch in batches] == [(2, 99), (2, 197)]
+    assert [batch.kept.shape for batch in batches] == [(2, 79), (2, 197)]
     for batch in batches:
         assert batch.image.shape == (2, 3, 224, 224)
         assert [len(rows) for rows in batch.concepts] == [2, 6, 4, 48]
