@@ -54,15 +54,19 @@ def options(
 def export(
     checkpoint: Annotated[Path | None, typer.Argument(help="What training wrote; none for a zero-shot bundle.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Bundle folder to make.")] = Path("bundle"),
-    clip: Annotated[str, typer.Option(help="open_clip model: a ViT with patch 16.")] = "ViT-B-16-quickgelu",
+    clip: Annotated[
+        str | None,
+        typer.Option(help="open_clip model: a ViT with patch 16; a checkpoint's own, or ViT-B-16-quickgelu."),
+    ] = None,
     pretrained: Annotated[
-        str, typer.Option(help="open_clip tag, weights file, or `none` for random weights.")
-    ] = "openai",
+        str | None,
+        typer.Option(help="open_clip tag, weights file, `demo` or `none` (random); a checkpoint's own, or openai."),
+    ] = None,
     vocabulary: Annotated[str, typer.Option(help="Shipped name or TOML file; a checkpoint has its own.")] = "ucf-crime",
     precision: Annotated[str, typer.Option(help="Comma-separated: fp32, fp16, cpu8.")] = "fp32,fp16,cpu8",
     parity_video: Annotated[Path, typer.Option(help="Footage for the parity gate.")] = DEMO_CLIP,
     stride: Annotated[int, typer.Option(min=1, help="Camera frames per sampled frame of a zero-shot bundle.")] = 16,
-    seed: Annotated[int, typer.Option(help="Of random weights.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Of random weights; a checkpoint's own, or 0.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Keep a precision that misses parity.")] = False,
 ) -> None:
     """Export CLIP, a vocabulary and perhaps a checkpoint to a bundle."""

@@ -45,6 +45,7 @@ from stprompt_edge.model.stprompt import STPrompt
 from stprompt_edge.vocabulary import Vocabulary, load_vocabulary, vocabulary_to_dict
 
 PRECISIONS = ("fp32", "fp16", "cpu8")
+DEFAULT_CLIP = ClipSection(model="ViT-B-16-quickgelu", pretrained="openai", seed=0, embedding_width=512)
 PARITY_FRAMES = 8
 
 
@@ -212,16 +213,19 @@ def _write_encoders(
 def export_from_names(
     checkpoint: Path | None,
     out: Path,
-    clip: str,
-    pretrained: str,
+    clip: str | None,
+    pretrained: str | None,
     vocabulary: str,
     *,
     stride: int,
-    seed: int,
+    seed: int | None,
     settings: ExportSettings,
     progress: Progress = lambda what, done: None,
 ) -> Bundle:
     """`export_bundle` from what a user types: a checkpoint or a vocabulary, and the names of CLIP and its weights.
+
+    Args:
+        clip, pretrained, seed: None for those that the checkpoint was trained with; without one for OpenAI's ViT-B/16.
 
     Raises:
         As `export_bundle`, `load_clip`, `load_checkpoint` and `load_vocabulary`; all of these before CLIP is loaded.
@@ -230,6 +234,7 @@ def export_from_names(
     trained = load_checkpoint(checkpoint) if checkpoint else None
     words = trained.vocabulary if trained else load_vocabulary(vocabulary)
     progress("loading CLIP", 0.0)
-    loaded = load_clip(clip, pretrained, seed)
+    own = trained.clip if trained else DEFAULT_CLIP
+    loaded = load_clip(clip or own.model, pretrained or own.pretrained, own.seed if seed is None else seed)
     model = Model.from_checkpoint(loaded, trained) if trained else Model.zero_shot(loaded, words, stride)
     return export_bundle(model, out, settings, progress)

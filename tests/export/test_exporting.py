@@ -188,6 +188,19 @@ def test_names_that_do_not_fit(tmp_path: Path, changes: dict[str, Any], error: A
     assert names(tmp_path) == []
 
 
+def test_without_a_checkpoint_it_is_clip_as_openai_trained_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str, int]] = []
+
+    def refuse(name: str, pretrained: str, seed: int) -> Clip:
+        asked.append((name, pretrained, seed))
+        raise UsageError("seen", remedy="none")
+
+    monkeypatch.setattr("stprompt_edge.export.exporting.load_clip", refuse)
+    with pytest.raises(UsageError, match="seen"):
+        from_names(tmp_path / "b", clip=None, pretrained=None, seed=None)
+    assert asked == [("ViT-B-16-quickgelu", "openai", 0)]
+
+
 @pytest.mark.parametrize("make", [lambda p: p.write_text("x"), lambda p: (p / "inside").mkdir(parents=True)])
 def test_what_is_not_a_bundle_is_refused_before_any_work(tmp_path: Path, make: Callable[[Path], Any]) -> None:
     make(tmp_path / "b")
@@ -205,7 +218,9 @@ def test_a_checkpoint_becomes_a_bundle(tmp_path: Path, stprompt_model: Model, sm
         weights=stprompt_model.trained.state_dict(),
     )
     save_checkpoint(tmp_path / "best.safetensors", checkpoint)
-    bundle = from_names(tmp_path / "b", checkpoint=tmp_path / "best.safetensors", vocabulary="never looked at")
+    its_own = {"clip": None, "pretrained": None, "seed": None, "vocabulary": "never looked at"}
+    bundle = from_names(tmp_path / "b", checkpoint=tmp_path / "best.safetensors", **its_own)
+    assert bundle.manifest.clip == small_bundle.manifest.clip
     assert bundle.manifest.method == small_bundle.manifest.method
     assert bundle.manifest.training == {"note": "seeded"}
     np.testing.assert_allclose(bundle.text.label_prompts, small_bundle.text.label_prompts, atol=1e-6)
