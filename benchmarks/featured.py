@@ -138,9 +138,10 @@ def real(name: str, encoder: Encoder, stride: int) -> FeaturedDataset:
     vocabulary = load_vocabulary(Path(__file__).with_name(f"{name}.toml"))
     dataset = load_dataset(DATA / name, vocabulary=vocabulary)
     out = BUILD / f"{name}-{stride}-{encoder.key}"
-    settings = ExtractionSettings(bundle=encoder.bundle, stride=stride, keep_windows=True, processes=PROCESSES)
-    with live_steps(console) as progress:
-        extract_dataset(dataset, out, settings, Listener(progress=progress))
+    if not all(feature_path(out, video).exists() for video in dataset.videos):  # several processes come here at once
+        settings = ExtractionSettings(bundle=encoder.bundle, stride=stride, keep_windows=True, processes=PROCESSES)
+        with live_steps(console) as progress:
+            extract_dataset(dataset, out, settings, Listener(progress=progress))
     return read_featured(dataset, out, vocabulary)
 
 
