@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -30,6 +31,7 @@ from stprompt_edge.doctor.parsers import (
     parse_requirement,
     parse_version,
 )
+from stprompt_edge.runtime.gstreamer import PACKAGES
 from tests.fakes.device import install
 
 
@@ -464,6 +466,41 @@ def test_cuda_graph(outcome: Outcome, status: str, detail: str) -> None:
     assert check.status == status
     assert check.detail.startswith(detail)
     assert bool(check.remedy) == (status != "ok")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "detail"),
+    [
+        (
+            Outcome(output='{"version": "1.22.0", "decoders": []}'),
+            "ok",
+            "1.22.0; hardware decoders, listed, not tried: n",
+        ),
+        (
+            Outcome(output='{"version": "1.20.3", "decoders": ["nvv4l2decoder"]}'),
+            "ok",
+            "1.20.3; hardware decoders, listed",
+        ),
+        (Outcome(problem="EnvironmentFailure: needs PyGObject"), "missing", "only for sources that are pipelines: Env"),
+        (Outcome(output="[]"), "missing", "only for sources that are pipelines: it gave no answer"),
+        (Outcome(problem="no answer within 5 s"), "missing", "only for sources that are pipelines: no answer"),
+    ],
+)
+def test_gstreamer(outcome: Outcome, status: str, detail: str) -> None:
+    (check,) = probes.probe_gstreamer(FakeMachine(outcomes={"gstreamer": outcome}))
+    assert check.status == status
+    assert check.detail.startswith(detail)
+    assert bool(check.remedy) == (status != "ok")
+    assert (PACKAGES in check.remedy) == (status == "missing" and "no answer" not in outcome.problem)
+
+
+def test_the_trial_of_gstreamer(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Factory:
+        find = staticmethod(lambda name: name == "vah264dec")
+
+    gst = SimpleNamespace(version=lambda: (1, 24, 2, 0), ElementFactory=Factory)
+    monkeypatch.setattr("stprompt_edge.runtime.gstreamer.import_gstreamer", lambda: (gst, None))
+    assert trials.try_gstreamer() == {"version": "1.24.2", "decoders": ["vah264dec"]}
 
 
 def test_cuda_graphs_are_no_subject_without_pycuda() -> None:

@@ -24,6 +24,7 @@ PROBES: tuple[Probe, ...] = (
     probes.probe_pycuda,
     probes.probe_cuda_graph,
     probes.probe_pyav,
+    probes.probe_gstreamer,
     probes.probe_cameras,
 )
 

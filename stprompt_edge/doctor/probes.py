@@ -34,6 +34,10 @@ _ALTERNATIVES = {"onnxruntime": "onnxruntime-gpu"}  # the same module with more 
 _MODULES = {"opencv-python-headless": "cv2"}  # where a package and its module differ in more than `-`
 _SLOW_START = "a first start can be slow: run doctor again; if it stays, reinstall its driver and libraries"
 _JETSON_VENV = "JetPack ships it: make the environment with `python3 -m venv --system-site-packages`"
+_GSTREAMER = (  # written out: what knows the packages imports OpenCV, which may be what is broken
+    "sudo apt install python3-gi gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0 gstreamer1.0-plugins-base, "
+    "in an environment made with: python3 -m venv --system-site-packages"
+)
 _REMOTE_PROVIDER = "AzureExecutionProvider"  # listed on every machine, computes nothing on it
 
 
@@ -313,6 +317,20 @@ def _check_h264() -> Check:
     if frames != 8:
         return Check(group="Video", name=name, status="failed", detail=f"8 frames in, {frames} out", remedy=remedy)
     return Check(group="Video", name=name, status="ok", detail="encoded 8 frames and decoded them")
+
+
+def probe_gstreamer(machine: Machine) -> tuple[Check, ...]:
+    """GStreamer, for sources that are pipelines, and the hardware decoders that it has."""
+    group, name = "Video", "GStreamer"
+    outcome = machine.run_trial("gstreamer")
+    answer = _json(outcome)
+    if not outcome.problem and isinstance(answer, dict):
+        decoders = ", ".join(answer.get("decoders", ())) or "none"
+        detail = f"{answer.get('version', 'of unknown version')}; hardware decoders, listed, not tried: {decoders}"
+        return (Check(group=group, name=name, status="ok", detail=detail),)
+    detail = f"only for sources that are pipelines: {outcome.problem or 'it gave no answer'}"
+    remedy = _SLOW_START if "no answer within" in outcome.problem else _GSTREAMER  # its first start scans every plugin
+    return (Check(group=group, name=name, status="missing", detail=detail, remedy=remedy),)
 
 
 def probe_cameras(machine: Machine) -> tuple[Check, ...]:

@@ -7,6 +7,7 @@ Run as `python -m stprompt_edge.doctor.trials` with one of:
     provider NAME        computes a known answer with that provider alone
     pycuda               initialises the driver; prints its version and devices
     cuda-graph           records a copy as a CUDA graph and launches it
+    gstreamer            starts GStreamer; prints its version and the hardware decoders that it has
 
 Prints one line of JSON and exits with 0, or fails with the reason as the last line of standard error.
 """
@@ -30,6 +31,7 @@ PROBE_ONNX = base64.b64decode(
     "PwAAAEAAAIC/KhEIAhABQgFiSggAACBBAACgQVoTCgF4Eg4KDAgBEggKAggBCgIIA2ITCgF5Eg4KDAgBEggKAggBCgIIAkIECgAQ"
     "DQ=="
 )
+HARDWARE_DECODERS = ("nvv4l2decoder", "nvh264dec", "vah264dec", "vaapih264dec", "v4l2h264dec")  # GStreamer elements
 PROBE_INPUT = ((1.0, 2.0, 3.0),)
 PROBE_OUTPUT = ((17.0, 19.0),)  # small integers: exact in TF32 and fp16 too
 
@@ -120,6 +122,19 @@ def try_cuda_graph() -> dict[str, Any]:
     return {"device": session.device.name}
 
 
+def try_gstreamer() -> dict[str, Any]:
+    """Start GStreamer: its version, and which of the hardware decoders that we know of it has.
+
+    Raises:
+        EnvironmentFailure: PyGObject or GStreamer is missing.
+    """
+    from stprompt_edge.runtime.gstreamer import import_gstreamer
+
+    gst, _ = import_gstreamer()
+    decoders = [name for name in HARDWARE_DECODERS if gst.ElementFactory.find(name)]
+    return {"version": ".".join(str(n) for n in gst.version()[:3]), "decoders": decoders}
+
+
 def _main(arguments: Sequence[str]) -> int:
     what, *rest = arguments
     if what == "import":
@@ -130,6 +145,8 @@ def _main(arguments: Sequence[str]) -> int:
         result = try_provider(rest[0])
     elif what == "cuda-graph":
         result = try_cuda_graph()
+    elif what == "gstreamer":
+        result = try_gstreamer()
     else:
         result = try_pycuda()
     print(json.dumps(result), flush=True)
