@@ -49,6 +49,7 @@ class Phase:
         steps: batches; the learning rate rises over `warmup` of them and falls to zero along a cosine.
         fine, coarse: windows of each frame in a batch.
         patches: of a frame's patches are kept in a batch (Li et al. 2023, FLIP); all in the last `whole_steps`.
+        seed: of the batches.
         as_used: also train what the heads will do with the encoder: average a frame's fine windows (eq. 3), and put
             vectors that are no words before a class name (the learned prefix).
     """
@@ -60,6 +61,7 @@ class Phase:
     coarse: int = 2
     patches: float = 0.4
     whole_steps: int = 0
+    seed: int = 0
     as_used: bool = False
 
 
@@ -73,6 +75,8 @@ class EncoderSettings:
     phases: tuple[Phase, ...] = (
         Phase(steps=2700, learning_rate=2e-3, whole_steps=150),
         Phase(steps=300, learning_rate=5e-4, warmup=20, fine=12, patches=1.0, as_used=True),
+        Phase(steps=4000, learning_rate=1.5e-3, fine=4, coarse=1, patches=0.5, seed=1),
+        Phase(steps=400, learning_rate=5e-4, warmup=20, fine=8, coarse=1, patches=1.0, seed=2, as_used=True),
     )
 
 
@@ -236,7 +240,7 @@ def captioned_batches(
     samples: Samples, settings: EncoderSettings, phase: Phase, preprocess: Preprocessor, geometry: Geometry
 ) -> Iterator[CaptionedBatch]:
     """Seeded batches: frames in shuffled rounds, mirrored and recoloured at random, with chosen windows."""
-    rng = np.random.default_rng(settings.seed)
+    rng = np.random.default_rng(phase.seed)
     rounds = -(-phase.steps * settings.frames // len(samples))
     order = np.concatenate([rng.permutation(len(samples)) for _ in range(rounds)])
     for step in range(phase.steps):
