@@ -25,7 +25,7 @@ from stprompt_edge.training.methods import Task
 from stprompt_edge.training.recipe import Recipe, load_recipe
 
 DATASETS = ("scenes", "ped2")
-REPEATS = {"scenes": 2, "ped2": 4}
+REPEATS = {"scenes": 5, "ped2": 5}
 
 BRANCHES = {"c": "C-branch", "a": "A-branch", "both": "both branches"}
 TABLES: dict[str, dict[str, Variant]] = {

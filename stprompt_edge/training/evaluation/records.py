@@ -44,7 +44,7 @@ class EvaluationSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Anomaly:
-    """One abnormal interval: from its first abnormal frame to the one after its last, in seconds of the video."""
+    """From its first abnormal frame to the one after its last, in seconds of the video; short gaps are inside."""
 
     start_seconds: float
     end_seconds: float

@@ -21,6 +21,8 @@ from stprompt_edge.training.evaluation.pictures import TellingFrames
 from stprompt_edge.training.evaluation.records import Anomaly, LocatedFrame, ScoredVideo
 from stprompt_edge.training.evaluation.truth import AnnotatedFrames
 
+SAME_ANOMALY_S = 1.0  # intervals closer than this are one anomaly
+
 FrameProgress = Callable[[float], None]  # told the fraction of the video that is done
 
 
@@ -181,6 +183,15 @@ def frame_labels(video: LabelledVideo, frame_count: int) -> NDArray[np.bool_] | 
 def anomalies(
     video: LabelledVideo, frame_count: int, clock: Callable[[Any], NDArray[np.float64]]
 ) -> tuple[Anomaly, ...]:
-    """The abnormal intervals of a video in seconds, cut at its end."""
-    ranges = [(first, min(last, frame_count)) for first, last in video.frame_ranges or ()]
-    return tuple(Anomaly(start_seconds=float(start), end_seconds=float(end)) for start, end in map(clock, ranges))
+    """The anomalies of a video in seconds, cut at its end.
+
+    Intervals less than SAME_ANOMALY_S apart are one anomaly: a cyclist who turns outside the picture comes back as the
+    same one, and whoever watches was alarmed already.
+    """
+    found: list[Anomaly] = []
+    for first, last in video.frame_ranges or ():  # in order
+        start, end = map(float, clock([first, min(last, frame_count)]))
+        if found and start - found[-1].end_seconds < SAME_ANOMALY_S:
+            start = found.pop().start_seconds
+        found.append(Anomaly(start_seconds=start, end_seconds=end))
+    return tuple(found)

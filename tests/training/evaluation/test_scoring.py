@@ -16,7 +16,7 @@ from stprompt_edge.runtime.backends.fake import FakeBackend
 from stprompt_edge.runtime.detector import DetectedFrame, Detector
 from stprompt_edge.runtime.sources import open_source
 from stprompt_edge.training.datasets import LabelledVideo
-from stprompt_edge.training.evaluation.scoring import VideoScorer
+from stprompt_edge.training.evaluation.scoring import VideoScorer, anomalies
 from tests import videos
 from tests.runtime.tiny import GEOMETRY, VARIANTS, tiny_bundle
 
@@ -120,6 +120,23 @@ def test_a_range_that_reaches_beyond_the_end_is_cut(clip: Path) -> None:
     assert (anomaly.start_seconds, anomaly.end_seconds) == pytest.approx((2.0, 2.3))
     with pytest.raises(UsageError, match="its annotation begins at frame 30"):
         score(labelled(clip, frame_ranges=((30, 40),)))
+
+
+@pytest.mark.parametrize(
+    ("ranges", "expected"),
+    [
+        (((0, 10), (19, 30)), [(0.0, 3.0)]),
+        (((0, 10), (20, 30)), [(0.0, 1.0), (2.0, 3.0)]),
+        (((0, 10), (15, 20), (25, 30), (45, 50)), [(0.0, 3.0), (4.5, 5.0)]),
+        (((5, 99),), [(0.5, 6.0)]),
+        ((), []),
+    ],
+)
+def test_short_gaps_do_not_end_an_anomaly(
+    clip: Path, ranges: tuple[tuple[int, int], ...], expected: list[tuple[float, float]]
+) -> None:
+    found = anomalies(labelled(clip, frame_ranges=ranges), 60, lambda frames: np.asarray(frames, np.float64) / 10)
+    assert [(one.start_seconds, one.end_seconds) for one in found] == expected
 
 
 def test_a_sampled_image_that_cannot_be_read_has_the_score_before_it(tmp_path: Path) -> None:
