@@ -16,7 +16,7 @@ from stprompt_edge.training.scenes.demo_clip import DEMO
 from stprompt_edge.training.scenes.scene import NORMAL, Stage, render_video
 from stprompt_edge.training.scenes.video_file import write_video
 
-LEAST_IOU = 0.25  # of the boxes with the true one, halfway through the fire
+LEAST_IOU = 0.25  # of the boxes with the true one, in half of the sampled frames in which it burns
 
 
 def events_of(source: Path, out: Path) -> list[dict]:
@@ -30,11 +30,13 @@ def test_the_clip_is_alarmed_while_the_bin_burns_and_the_fire_is_boxed(tmp_path)
     (event,) = events_of(DEMO_CLIP, tmp_path / "out")
     assert DEMO.start_s <= event["start_seconds"] <= DEMO.start_s + 4
     assert event["top_class"] == "fire and smoke"
-    middle = (DEMO.start_s + DEMO.end_s) / 2
-    sample = min(event["frames"], key=lambda found: abs(found["seconds"] - middle))
-    boxes = np.array(sample["boxes"]).reshape(-1, 5)[:, :4]  # the fifth is the box's probability
-    truth = Stage(DEMO).frame(0, sample["seconds"]).boxes
-    assert box_iou(boxes, np.array(truth)) > LEAST_IOU
+    scene, ious = Stage(DEMO), []
+    for found in event["frames"]:
+        if truth := scene.frame(0, found["seconds"]).boxes:
+            boxes = np.array(found["boxes"]).reshape(-1, 5)[:, :4]  # the fifth is the box's probability
+            ious.append(box_iou(boxes, np.array(truth)))
+    assert len(ious) > 20
+    assert np.median(ious) > LEAST_IOU
 
 
 def test_an_ordinary_day_before_the_same_camera_is_not_alarmed(tmp_path):
