@@ -35,7 +35,7 @@ def copy_ceiling(device: Device, how: Repeats, nbytes: int) -> dict[str, Any]:
     source = torch.zeros(nbytes, dtype=torch.uint8, device=device.torch)
     target = torch.empty_like(source)
     timing = device.time(lambda: target.copy_(source), repeats=how.repeats, warm_up=how.warm_up)
-    return {"bytes": nbytes, **asdict(timing), "gb_s": round(2 * nbytes / timing.p50_us / 1e3, 1)}
+    return {"bytes": nbytes, **asdict(timing), "gb_s": round(2 * nbytes / timing.p50_us / 1e3, 4)}
 
 
 def product_ceiling(device: Device, how: Repeats, rows: int, inner: int, columns: int) -> dict[str, Any]:
