@@ -31,9 +31,9 @@ PROBE_ONNX = base64.b64decode(
     "PwAAAEAAAIC/KhEIAhABQgFiSggAACBBAACgQVoTCgF4Eg4KDAgBEggKAggBCgIIA2ITCgF5Eg4KDAgBEggKAggBCgIIAkIECgAQ"
     "DQ=="
 )
-HARDWARE_DECODERS = ("nvv4l2decoder", "nvh264dec", "vah264dec", "vaapih264dec", "v4l2h264dec")  # GStreamer elements
 PROBE_INPUT = ((1.0, 2.0, 3.0),)
 PROBE_OUTPUT = ((17.0, 19.0),)  # small integers: exact in TF32 and fp16 too
+HARDWARE_DECODERS = ("nvv4l2decoder", "nvh264dec", "vah264dec", "vaapih264dec", "v4l2h264dec")  # GStreamer elements
 
 
 def try_imports(modules: Sequence[str]) -> dict[str, str]:
