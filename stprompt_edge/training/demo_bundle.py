@@ -16,8 +16,6 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from safetensors.torch import save
-
 from stprompt_edge.assets import DEMO_BUNDLE, DEMO_CLIP, DEMO_WEIGHTS
 from stprompt_edge.bundle import Bundle, load_bundle
 from stprompt_edge.export.exporting import ExportSettings, Model, export_bundle
@@ -27,7 +25,13 @@ from stprompt_edge.model.clip import load_clip, packed_weights
 from stprompt_edge.runtime.backends import open_backend
 from stprompt_edge.training.commands import TrainSettings, train
 from stprompt_edge.training.datasets import load_dataset
-from stprompt_edge.training.demo_encoder import EncoderSettings, load_samples, render_samples, train_encoder
+from stprompt_edge.training.demo_encoder import (
+    EncoderSettings,
+    load_samples,
+    render_samples,
+    train_encoder,
+    weights_file,
+)
 from stprompt_edge.training.demo_thresholds import choose_alarm, choose_localization, located_windows
 from stprompt_edge.training.evaluation import EvaluationSettings, evaluate_bundle
 from stprompt_edge.training.extraction import ExtractionSettings, extract_dataset
@@ -111,9 +115,10 @@ def _encoder(plan: DemoPlan, say: Say) -> Path:
         clip = train_encoder(
             load_samples(samples),
             plan.encoder,
+            plan.work,
             lambda p: say(f"step {p.step + 1}: losses {p.losses}, right {p.accuracies}") if p.step % 50 == 0 else None,
         )
-        write_bytes_atomic(weights, save({n: t.contiguous() for n, t in clip.model.state_dict().items()}))
+        write_bytes_atomic(weights, weights_file(clip))
     return weights
 
 

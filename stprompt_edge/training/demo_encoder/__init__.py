@@ -5,7 +5,7 @@ STPrompt from video-level labels, calibration, export) treats it as any pretrain
 """
 
 from stprompt_edge.training.demo_encoder.captions import CAPTIONS, Captions
-from stprompt_edge.training.demo_encoder.contrastive import EncoderSettings, Phase, train_encoder
+from stprompt_edge.training.demo_encoder.contrastive import EncoderSettings, Phase, train_encoder, weights_file
 from stprompt_edge.training.demo_encoder.samples import Samples, load_samples, render_samples
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "load_samples",
     "render_samples",
     "train_encoder",
+    "weights_file",
 ]

@@ -14,15 +14,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file, save
 from torch import Tensor
 from torch.nn import functional as F
 
+from stprompt_edge.files import write_bytes_atomic
 from stprompt_edge.geometry import Geometry
 from stprompt_edge.model.clip import Clip, load_clip
 from stprompt_edge.model.encoder import Embeddings, Groups, PackedEncoder, gather_windows
@@ -105,19 +108,35 @@ class Progress:
 
 
 def train_encoder(
-    samples: Samples, settings: EncoderSettings, on_progress: Callable[[Progress], None] = lambda progress: None
+    samples: Samples,
+    settings: EncoderSettings,
+    work: Path,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Clip:
-    """A CLIP trained from seeded random weights; the same samples and settings give the same weights."""
+    """A CLIP trained from seeded random weights; the same samples and settings give the same weights.
+
+    Each phase leaves its weights in `work`, as encoder-phase-N.safetensors, and is skipped when they are there.
+    """
     clip = load_clip(MODEL, "none", settings.seed)
     clip.model.train().requires_grad_(True)
     clip.model.token_embedding.requires_grad_(False)  # random vectors tell words apart; two thirds of all weights
-    for phase in settings.phases:
-        run_phase(clip, samples, settings, phase, on_progress)
+    for number, phase in enumerate(settings.phases, 1):
+        weights = work / f"encoder-phase-{number}.safetensors"
+        if weights.exists():
+            clip.model.load_state_dict(load_file(weights))
+        else:
+            run_phase(clip, samples, settings, phase, on_progress)
+            write_bytes_atomic(weights, weights_file(clip))
     with torch.no_grad():
         clip.model.logit_scale.clamp_(max=LARGEST_LOGIT_SCALE)
     clip.model.eval().requires_grad_(False)
     set_embedding_length(clip, samples)
     return clip
+
+
+def weights_file(clip: Clip) -> bytes:
+    """All weights of a CLIP as a safetensors file that open_clip loads."""
+    return save({name: tensor.contiguous() for name, tensor in clip.model.state_dict().items()})
 
 
 @torch.inference_mode()

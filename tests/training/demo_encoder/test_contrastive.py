@@ -106,12 +106,26 @@ def test_compared_patches_are_kept_ones_and_have_the_concepts_of_their_places(pl
         assert batch.concepts[3].view(TINY.frames, -1)[n].numpy().astype(np.int16).tobytes() in expected
 
 
-def test_training_repeats_to_the_bit_and_changes_both_towers(place):
-    first, second = (train_encoder(place, TINY).model.state_dict() for _ in range(2))
+def test_training_repeats_to_the_bit_and_changes_both_towers(place, tmp_path):
+    folders = tmp_path / "first", tmp_path / "second"
+    for folder in folders:
+        folder.mkdir()
+    first, second = (train_encoder(place, TINY, folder).model.state_dict() for folder in folders)
     start = load_clip(MODEL, "none", 0).model.state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)
     for name in ("visual.conv1.weight", "text_projection", "logit_scale"):
         assert not torch.equal(first[name], start[name])
+
+
+def test_phases_that_were_done_are_not_done_again_and_the_weights_are_the_same(place, tmp_path):
+    steps: list[int] = []
+    whole = train_encoder(place, TINY, tmp_path, lambda progress: steps.append(progress.step)).model.state_dict()
+    assert len(steps) == sum(phase.steps for phase in TINY.phases)
+    (tmp_path / f"encoder-phase-{len(TINY.phases)}.safetensors").unlink()
+    steps.clear()
+    resumed = train_encoder(place, TINY, tmp_path, lambda progress: steps.append(progress.step)).model.state_dict()
+    assert len(steps) == TINY.phases[-1].steps
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
 def test_frames_get_embeddings_as_long_as_those_of_a_large_clip_and_in_the_same_directions(place):
