@@ -43,88 +43,72 @@ WORK = Path("build/demo")
 CLIP, VOCABULARY, RECIPE = "stprompt-demo-16", "scenes", "scenes"
 SCENES_SEED, TRAIN_VIDEOS, TEST_VIDEOS = 0, 60, 40
 CALIBRATION_SEED, CALIBRATION_VIDEOS = 1, 24
+SECONDS = (20.0, 60.0)  # of a video: shortest and longest
 PLACES = 3600  # of ten frames each, for the encoder
 NOTE = "rendered scenes only; it shows that the pipeline works and knows nothing of real cameras"
 
 Say = Callable[[str], None]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DemoPlan:
-    """How much of everything; the defaults make what is packaged, the tests make less."""
-
-    work: Path = WORK
-    out: Path = DEMO_BUNDLE
-    clip_out: Path = DEMO_WEIGHTS
-    train_videos: int = TRAIN_VIDEOS
-    test_videos: int = TEST_VIDEOS
-    calibration_videos: int = CALIBRATION_VIDEOS
-    seconds: tuple[float, float] = (20.0, 60.0)
-    places: int = PLACES
-    encoder: EncoderSettings = dataclasses.field(default_factory=EncoderSettings)
-    epochs: int | None = None
-    workers: int = 1
-
-
-def make_demo_bundle(plan: DemoPlan, say: Say = print) -> Bundle:
+def make_demo_bundle(work: Path, workers: int, say: Say = print) -> Bundle:
     """Every step from rendering to the packaged bundle; what the working folder holds already is taken from there."""
     for name, seed, train_count, test_count in (
-        ("scenes", SCENES_SEED, plan.train_videos, plan.test_videos),
-        ("calibration", CALIBRATION_SEED, plan.calibration_videos, 0),
+        ("scenes", SCENES_SEED, TRAIN_VIDEOS, TEST_VIDEOS),
+        ("calibration", CALIBRATION_SEED, CALIBRATION_VIDEOS, 0),
     ):
-        if not (plan.work / name / "labels.csv").exists():
+        if not (work / name / "labels.csv").exists():
             say(f"rendering {train_count + test_count} videos: {name}")
-            render_dataset(plan.work / name, seed, train_count, test_count, seconds=plan.seconds, workers=plan.workers)
-    weights = _encoder(plan, say)
-    features = _features(plan, weights, say)
+            render_dataset(work / name, seed, train_count, test_count, seconds=SECONDS, workers=workers)
+    weights = _encoder(work, workers, say)
+    features = _features(work, workers, weights, say)
     say("training STPrompt from video-level labels")
     settings = TrainSettings(
-        features=features, out=plan.work / "checkpoint", vocabulary=VOCABULARY, recipe=RECIPE,
-        pretrained=str(weights), epochs=plan.epochs,
-    )  # fmt: skip
+        features=features, out=work / "checkpoint", vocabulary=VOCABULARY, recipe=RECIPE, pretrained=str(weights)
+    )
     checkpoint = load_checkpoint(train(settings, stop=threading.Event(), on_epoch=lambda row, recipe: None))
     model = Model.from_checkpoint(load_clip(CLIP, str(weights)), checkpoint)
     model = dataclasses.replace(model, training={**checkpoint.training, "note": NOTE})
     say("exporting a draft and choosing its thresholds on the calibration videos")
     export = ExportSettings(precisions=("cpu8",), parity_video=DEMO_CLIP)
-    calibrated = calibrate(model, export_bundle(model, plan.work / "draft", export), plan)
-    say(f"exporting {plan.out}")
-    write_bytes_atomic(plan.clip_out, packed_weights(load_clip(CLIP, str(weights))))
-    return export_bundle(calibrated, plan.out, export)
+    calibrated = calibrate(model, export_bundle(model, work / "draft", export), work, workers)
+    say(f"exporting {DEMO_BUNDLE}")
+    write_bytes_atomic(DEMO_WEIGHTS, packed_weights(load_clip(CLIP, str(weights))))
+    return export_bundle(calibrated, DEMO_BUNDLE, export)
 
 
-def calibrate(model: Model, draft: Bundle, plan: DemoPlan) -> Model:
+def calibrate(model: Model, draft: Bundle, work: Path, workers: int) -> Model:
     """The model with the localization and the alarm that do best on the calibration videos."""
-    videos = load_dataset(plan.work / "calibration", "auto")
+    videos = load_dataset(work / "calibration", "auto")
     with open_backend("onnx", draft).backend as backend:
         frames = [frame for video in videos.videos for frame in located_windows(video, draft, backend)]
     localization, _ = choose_localization(draft, frames)
-    settings = EvaluationSettings(streaming=True, split="train", processes=plan.workers)
+    settings = EvaluationSettings(streaming=True, split="train", processes=workers)
     scored = evaluate_bundle(draft, videos, settings).videos
     return dataclasses.replace(model, localization=localization, alarm=choose_alarm(scored, draft.manifest.method))
 
 
-def _encoder(plan: DemoPlan, say: Say) -> Path:
+def _encoder(work: Path, workers: int, say: Say) -> Path:
     """Weights of the small CLIP, as a file that open_clip loads."""
-    weights, samples = plan.work / "demo-encoder.safetensors", plan.work / "samples.safetensors"
+    settings = EncoderSettings()
+    weights, samples = work / "demo-encoder.safetensors", work / "samples.safetensors"
     if not samples.exists():
-        say(f"rendering frames of {plan.places} places")
-        render_samples(samples, SCENES_SEED, plan.places, workers=plan.workers)
+        say(f"rendering frames of {PLACES} places")
+        render_samples(samples, SCENES_SEED, PLACES, workers=workers)
     if not weights.exists():
-        say(f"training the encoder in phases of {', '.join(str(phase.steps) for phase in plan.encoder.phases)} steps")
+        say(f"training the encoder in phases of {', '.join(str(phase.steps) for phase in settings.phases)} steps")
         clip = train_encoder(
             load_samples(samples),
-            plan.encoder,
-            plan.work,
+            settings,
+            work,
             lambda p: say(f"step {p.step + 1}: losses {p.losses}, right {p.accuracies}") if p.step % 50 == 0 else None,
         )
         write_bytes_atomic(weights, weights_file(clip))
     return weights
 
 
-def _features(plan: DemoPlan, weights: Path, say: Say) -> Path:
+def _features(work: Path, workers: int, weights: Path, say: Say) -> Path:
     """Features of the rendered data set, through a bundle without heads."""
-    bundle, features = plan.work / "encoder", plan.work / "features"
+    bundle, features = work / "encoder", work / "features"
     stride = load_recipe(RECIPE).stride
     if not (bundle / "bundle.json").exists():
         say("exporting the encoder")
@@ -133,9 +117,9 @@ def _features(plan: DemoPlan, weights: Path, say: Say) -> Path:
         export_bundle(Model.zero_shot(clip, vocabulary, stride), bundle, settings)
     say("extracting features")
     extract_dataset(
-        load_dataset(plan.work / "scenes", "auto"),
+        load_dataset(work / "scenes", "auto"),
         features,
-        ExtractionSettings(bundle=load_bundle(bundle).path, stride=stride, keep_windows=True, processes=plan.workers),
+        ExtractionSettings(bundle=load_bundle(bundle).path, stride=stride, keep_windows=True, processes=workers),
     )
     return features
 
@@ -144,10 +128,9 @@ def main() -> None:
     """Make the packaged bundle."""
     parser = argparse.ArgumentParser(prog="python -m stprompt_edge.training.demo_bundle", description=__doc__)
     parser.add_argument("--work", type=Path, default=WORK, help="folder of what is made on the way")
-    parser.add_argument("--out", type=Path, default=DEMO_BUNDLE, help="bundle to make")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     given = parser.parse_args()
-    bundle = make_demo_bundle(DemoPlan(work=given.work, out=given.out, workers=given.workers))
+    bundle = make_demo_bundle(given.work, given.workers)
     print(f"wrote {bundle.path}")
 
 
