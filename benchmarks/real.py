@@ -97,13 +97,13 @@ class Trial:
     epochs: int
 
     def recipe(self) -> Recipe:
-        """The subject's, with what this trial changes."""
+        """What `train` would use for the method, with what this trial changes."""
         subject = SUBJECTS[self.subject]
         changes = {
-            "method": self.method, "stride": subject.stride, "segments": subject.segments,
+            "stride": subject.stride, "segments": subject.segments,
             "learning_rate": self.learning_rate, "epochs": self.epochs,
         }  # fmt: skip
-        return load_recipe(subject.recipe).model_copy(update=changes)
+        return load_recipe(subject.recipe, self.method).model_copy(update=changes)
 
 
 @cache
