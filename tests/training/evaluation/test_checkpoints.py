@@ -49,7 +49,7 @@ def checkpoint(tmp_path: Path, demo_clip: Clip) -> Callable[..., Path]:
             model = (
                 MilRanking(width, 1.0) if method == "mil-ranking" else STPrompt(demo_clip, VOCABULARY.class_names, 1.0)
             )
-        section = {"model": demo_clip.name, "pretrained": "none", "seed": 0, "embedding_width": width, **clip}
+        section = {**demo_clip.section.model_dump(), **clip}
         path = tmp_path / f"{method}.safetensors"
         save_checkpoint(
             path,
@@ -136,7 +136,7 @@ def test_features_whose_video_is_not_what_it_was(
 
 def test_another_encoder_is_refused(dataset: Dataset, checkpoint: Callable[..., Path]) -> None:
     with pytest.raises(CheckFailed, match=r"the checkpoint was trained with --clip stprompt-demo-16 --pretrained x.pt"):
-        run(checkpoint(pretrained="x.pt"), dataset, pretrained="none")
+        run(checkpoint(pretrained="x.pt", weights_sha256="0" * 64), dataset, pretrained="none")
 
 
 def test_what_is_no_checkpoint_is_told(dataset: Dataset, tmp_path: Path) -> None:
