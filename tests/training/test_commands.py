@@ -173,6 +173,16 @@ def test_what_does_not_fit(tmp_path: Path, recipe: Path, labels: list[str], opti
     assert not (tmp_path / "out").exists()
 
 
+def test_a_negative_seed(features: Path, recipe: Path, tmp_path: Path) -> None:
+    arguments = ["train", str(features), "--out", str(tmp_path / "out"), "--recipe", str(recipe), "--seed", "-1"]
+    result = CliRunner().invoke(cli.app, arguments)
+    assert (result.exit_code, type(result.exception)) == (
+        2,
+        SystemExit,
+    )  # of the option itself
+    assert "--seed" in result.output
+
+
 def test_features_of_other_windows_matter_to_stprompt_only(tmp_path: Path, recipe: Path) -> None:
     write_features(tmp_path, ["normal", "Fighting"], windows=5)
     with pytest.raises(UsageError, match=r"are of 5 windows, the recipe .* has 12\n.*windows = 5"):
