@@ -23,7 +23,10 @@ from stprompt_edge.vocabulary import load_vocabulary
 from tests import videos
 
 pytest.importorskip("torch")
+pytest.importorskip("matplotlib")
 
+from stprompt_edge.model.checkpoint import load_checkpoint
+from stprompt_edge.training.commands import TrainSettings, train
 from stprompt_edge.training.extraction import (
     ExtractionSettings,
     Listener,
@@ -98,6 +101,17 @@ def test_training_videos_have_rows_of_the_vocabulary(folder: Path) -> None:
     assert load_origin(folder / "f").stride == 2
     with pytest.raises(UsageError, match="no video of the split test"):
         load_training_videos(folder / "f", vocabulary, split="test")
+
+
+def test_the_default_bundle_and_then_train(folder: Path) -> None:
+    """Nobody says where CLIP's weights are: the features know."""
+    extract_dataset(load_dataset(folder / "data"), folder / "f", SETTINGS)
+    (folder / "r.toml").write_text("stride = 2\nbatch = 4\nepochs = 1\n")
+    settings = TrainSettings(
+        features=folder / "f", out=folder / "c", vocabulary="ucf-crime", recipe=str(folder / "r.toml")
+    )
+    best = load_checkpoint(train(settings, stop=threading.Event(), on_epoch=lambda rows, recipe: None))
+    assert best.clip == load_bundle(DEMO_BUNDLE).manifest.clip
 
 
 @pytest.mark.parametrize("content", [None, "{", "{}", '{"videos": []}', '{"videos": [{}]}'])
