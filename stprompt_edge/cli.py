@@ -299,7 +299,7 @@ def train(
     ] = None,
     method: Annotated[str | None, typer.Option(help="stprompt or mil-ranking, instead of the recipe's.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
-    seed: Annotated[int, typer.Option(help="Of weights and order.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of weights and order.")] = 0,
 ) -> None:
     """Train a detector from video-level labels; resumes what --out holds."""
     from stprompt_edge.console import live_training

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import threading
@@ -9,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from stprompt_edge.bundle import ClipSection
 from stprompt_edge.errors import CheckFailed, UsageError
 from stprompt_edge.files import disk_errors, write_bytes_atomic
 from stprompt_edge.model.checkpoint import Checkpoint, save_checkpoint
@@ -68,10 +69,10 @@ class Fit:
             on_epoch: told the figures of all epochs so far, each time that one has ended.
 
         Returns:
-            The best checkpoint.
+            The best checkpoint; it is not there if `stop` was set before the first epoch had ended.
 
         Raises:
-            CheckFailed: if `out` holds the state of another training, or a loss is not finite.
+            CheckFailed: as `resume`, or a loss is not finite.
             UsageError: if `out` cannot be written.
             EnvironmentFailure: disk full, or scikit-learn is missing.
         """
@@ -133,9 +134,7 @@ class Fit:
         """The weights as they are now, described."""
         task = self.task
         return Checkpoint(
-            clip=ClipSection(
-                model=task.clip.name, pretrained=task.clip.pretrained, seed=task.clip.seed, embedding_width=task.width,
-            ),
+            clip=task.clip.section,
             method=self.method.section(),
             vocabulary=task.vocabulary,
             training={
@@ -159,7 +158,11 @@ class Fit:
         write_bytes_atomic(out / STATE_NAME, save(content, metadata={"state": json.dumps(description)}))
 
     def resume(self, out: Path) -> None:
-        """Take up the state that `out` holds, if any."""
+        """Take up the state that `out` holds, if any.
+
+        Raises:
+            CheckFailed: it is damaged, or of another training, or its best checkpoint is gone.
+        """
         path = out / STATE_NAME
         if not path.exists():
             return
@@ -167,15 +170,23 @@ class Fit:
             with safe_open(path, framework="pt") as file:
                 description = json.loads(file.metadata()["state"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
-        except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as exc:
-            raise CheckFailed(f"{path} is damaged ({exc})", remedy="remove it to train from the start") from exc
-        if description["task"] != self._fingerprint():
+            if description["task"] != self._fingerprint():
+                raise CheckFailed(
+                    f"{out} holds the state of another training (recipe, seed, encoder, classes or features differ)",
+                    remedy="choose another --out, or remove that folder",
+                )
+            self.figures = [EpochFigures(**row) for row in description["figures"]]
+            self._load(tensors)
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as exc:  # torch's are the last
+            what = str(exc).strip().partition("\n")[0]
             raise CheckFailed(
-                f"{out} holds the state of another training (recipe, seed, encoder, classes or videos differ)",
-                remedy="choose another --out, or remove that folder",
+                f"{path} is damaged ({type(exc).__name__}: {what})", remedy="remove it to train from the start"
+            ) from exc
+        if self.figures and not (out / BEST_NAME).is_file():
+            raise CheckFailed(
+                f"{out} holds the state of a training without its {BEST_NAME}",
+                remedy=f"put it back, or remove {path} to train from the start",
             )
-        self.figures = [EpochFigures(**row) for row in description["figures"]]
-        self._load(tensors)
 
     def _load(self, tensors: dict[str, Tensor]) -> None:
         prefix = "model."
@@ -193,10 +204,22 @@ class Fit:
         return {
             "recipe": task.recipe.model_dump(exclude={"epochs"}),
             "seed": task.seed,
-            "clip": [task.clip.name, task.clip.pretrained, task.clip.seed],
+            "clip": [task.clip.name, task.clip.weights_sha256],
             "classes": list(task.vocabulary.class_names),
-            "videos": sorted([video.name, video.label, len(video.x_clip)] for video in self.train),
+            "motion_timing": task.motion_timing,
+            "features": self._features_sha256,
         }
+
+    @cached_property
+    def _features_sha256(self) -> str:
+        """Of all videos in their order: names, labels and values. A second for two gigabytes."""
+        digest = hashlib.sha256()
+        for video in (*self.train, *self.validation):
+            digest.update(json.dumps([video.name, video.label, video.x_clip.shape]).encode())
+            for array in (video.x_clip, video.x_as, video.segments):
+                if array is not None:
+                    digest.update(array.tobytes())
+        return digest.hexdigest()
 
 
 def split_validation(videos: Sequence[FeatureVideo], seed: int) -> tuple[list[FeatureVideo], list[FeatureVideo]]:

@@ -11,13 +11,14 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from stprompt_edge.bundle import MethodSection, MotionTiming
 from stprompt_edge.errors import UsageError
 from stprompt_edge.model.branches import anomaly_score
 from stprompt_edge.model.clip import Clip
 from stprompt_edge.model.mil_ranking import MilRanking
-from stprompt_edge.model.stprompt import STPrompt
+from stprompt_edge.model.stprompt import Logits, STPrompt
 from stprompt_edge.training.batches import FeatureVideo, make_batch
 from stprompt_edge.training.losses import (
     alignment_loss,
@@ -37,7 +38,11 @@ TOTAL = "total"  # the loss that is minimised
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """Everything that decides the trained weights, besides the features."""
+    """Everything that decides the trained weights, besides the features.
+
+    Raises:
+        UsageError: if the seed is negative.
+    """
 
     clip: Clip
     vocabulary: Vocabulary
@@ -45,6 +50,10 @@ class Task:
     seed: int = 0
     seconds_between_samples: float | None = None
     motion_timing: MotionTiming = "centered"  # of the features
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise UsageError(f"seed {self.seed}, expected 0 or more", remedy="choose another seed")
 
     @property
     def width(self) -> int:
@@ -68,7 +77,11 @@ class Method(Protocol):
         """What is trained."""
 
     def judge(self, videos: Sequence[FeatureVideo]) -> Judgement:
-        """Losses and scores of these videos; both kinds must be among them."""
+        """Losses and scores of these videos; both kinds must be among them.
+
+        Without gradients, as in validation, a batch of the recipe's size goes through the model at a time, so that
+        memory does not grow with the number of videos; the losses are of all of them.
+        """
 
     def section(self) -> MethodSection:
         """What the bundle says of the method."""
@@ -84,11 +97,17 @@ class STPromptMethod:
     def judge(self, videos: Sequence[FeatureVideo]) -> Judgement:
         """See `Method`."""
         recipe = self._task.recipe
-        batch = make_batch(videos, recipe.max_length)
         label_prompts = self.model.prompts()
-        logits = self.model.with_prompts(batch.x_clip, batch.x_as, label_prompts, batch.lengths)
-        classification = classification_loss(logits.anomaly_logit, batch.lengths, (batch.labels > 0).float())
-        alignment = alignment_loss(logits.similarity, batch.lengths, batch.labels, recipe.tau)
+        parts, lengths, labels = [], [], []
+        for part in _parts(videos, recipe.batch):
+            batch = make_batch(part, recipe.max_length)
+            parts.append(self.model.with_prompts(batch.x_clip, batch.x_as, label_prompts, batch.lengths))
+            lengths.append(batch.lengths)
+            labels.append(batch.labels)
+        logits = Logits(*map(_joined, zip(*parts, strict=True)))
+        lengths_B, labels_B = torch.cat(lengths), torch.cat(labels)
+        classification = classification_loss(logits.anomaly_logit, lengths_B, (labels_B > 0).float())
+        alignment = alignment_loss(logits.similarity, lengths_B, labels_B, recipe.tau)
         contrastive = contrastive_loss(label_prompts)
         scores_BT = anomaly_score(*logits, recipe.tau, "a")
         return Judgement(
@@ -98,7 +117,7 @@ class STPromptMethod:
                 "contrastive": contrastive,
                 TOTAL: total_loss(classification, alignment, contrastive, recipe.alpha, recipe.beta),
             },
-            scores_B=topk_mean(scores_BT.detach(), batch.lengths),
+            scores_B=topk_mean(scores_BT.detach(), lengths_B),
         )
 
     def section(self) -> MethodSection:
@@ -134,8 +153,7 @@ class MilRankingMethod:
     def judge(self, videos: Sequence[FeatureVideo]) -> Judgement:
         """See `Method`."""
         recipe = self._task.recipe
-        segments = [torch.from_numpy(video.segments) for video in videos if video.segments is not None]
-        scores_BS = self.model.heads(torch.stack(segments).float()).anomaly_logit.sigmoid()
+        scores_BS = torch.cat([self._scores(part) for part in _parts(videos, recipe.batch)])
         abnormal_B = torch.tensor([video.label > 0 for video in videos])
         bags_B = bag_scores(scores_BS)
         ranking = ranking_loss(bags_B, abnormal_B)
@@ -144,6 +162,11 @@ class MilRankingMethod:
         parts = {"ranking": ranking, "smoothness": smoothness, "sparsity": sparsity}
         return Judgement(losses={**parts, TOTAL: ranking + smoothness + sparsity}, scores_B=bags_B.detach())
 
+    def _scores(self, videos: Sequence[FeatureVideo]) -> Tensor:
+        """[B, S], 0..1."""
+        segments = [torch.from_numpy(video.segments) for video in videos if video.segments is not None]
+        return self.model.heads(torch.stack(segments).float()).anomaly_logit.sigmoid()
+
     def section(self) -> MethodSection:
         """See `Method`; motion is not used, and `causal` needs no later frame."""
         recipe = self._task.recipe
@@ -151,6 +174,17 @@ class MilRankingMethod:
             name="mil-ranking", windows=self._windows, sigma=recipe.sigma, tau=recipe.tau, stride=recipe.stride,
             motion_timing="causal", seconds_between_samples=self._task.seconds_between_samples,
         )  # fmt: skip
+
+
+def _parts(videos: Sequence[FeatureVideo], batch: int) -> list[Sequence[FeatureVideo]]:
+    """What goes through the model at once: see `Method.judge`."""
+    size = len(videos) if torch.is_grad_enabled() else batch
+    return [videos[start : start + size] for start in range(0, len(videos), size)]
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    """[B, T, ...] of parts that are padded to their own longest -> one, padded to the longest of all."""
+    return pad_sequence([row for part in parts for row in part], batch_first=True)
 
 
 def bag_scores(scores_BS: Tensor) -> Tensor:

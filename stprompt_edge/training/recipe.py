@@ -101,6 +101,6 @@ def _checked(name: str, content: dict[str, Any]) -> Recipe:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # Windows editors put a BOM in front
     except (OSError, UnicodeDecodeError) as exc:
         raise UsageError(f"cannot read recipe {path}: {exc}", remedy="give a readable UTF-8 file") from exc

@@ -1,12 +1,18 @@
+import dataclasses
 import errno
+import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+
+from safetensors import safe_open  # noqa: E402
+from safetensors.torch import save_file  # noqa: E402
 
 from stprompt_edge import files  # noqa: E402
 from stprompt_edge.errors import CheckFailed, EnvironmentFailure, UsageError  # noqa: E402
@@ -183,12 +189,94 @@ def test_figures_hold_losses_validation_and_which_epoch_was_best(
 def test_state_of_another_training_is_refused(task: Callable[..., Task], tmp_path: Path) -> None:
     videos = make_videos(8)
     Fit(task(epochs=1), videos).run(tmp_path)
-    for other in (task(seed=1), task(method="mil-ranking")):
+    timing = dataclasses.replace(task(), motion_timing="causal")
+    weights = dataclasses.replace(task(), clip=load_clip("stprompt-demo-16", "demo"))  # of the same size
+    for other in (task(seed=1), task(method="mil-ranking"), timing, weights):
         with pytest.raises(CheckFailed, match="state of another training"):
             Fit(other, videos).run(tmp_path)
-    (tmp_path / STATE_NAME).write_bytes(b"nothing of the kind")
-    with pytest.raises(CheckFailed, match="is damaged"):
-        Fit(task(), videos).run(tmp_path)
+    moved = [dataclasses.replace(videos[0], x_as=videos[0].x_as + np.float32(1e-3)), *videos[1:]]
+    for changed in (moved, videos[::-1], make_videos(8, seed=1)):
+        with pytest.raises(CheckFailed, match=r"state of another training \(.*features differ"):
+            Fit(task(), changed).run(tmp_path)
+    assert Fit(task(epochs=1), videos).run(tmp_path) == tmp_path / BEST_NAME
+
+
+@pytest.fixture
+def finished(task: Callable[..., Task], tmp_path: Path) -> Path:
+    """A folder of a training of one epoch on `make_videos(8)`."""
+    Fit(task(epochs=1), make_videos(8)).run(tmp_path)
+    return tmp_path
+
+
+def described(path: Path, edit: Callable[[dict[str, Any]], object]) -> None:
+    """Change the description of a state file in place."""
+    with safe_open(path, framework="pt") as file:
+        description = json.loads(file.metadata()["state"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
+    edit(description)
+    save_file(tensors, path, metadata={"state": json.dumps(description)})
+
+
+def with_tensor(path: Path, name: str, tensor: "torch.Tensor") -> None:
+    with safe_open(path, framework="pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  not a dict
+        metadata = file.metadata()
+    save_file({**tensors, name: tensor}, path, metadata=metadata)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: path.write_bytes(b"nothing of the kind"), "SafetensorError"),
+        (lambda path: (path.unlink(), path.mkdir()), "Error"),
+        (lambda path: described(path, lambda d: d.pop("task")), "KeyError: 'task'"),
+        (lambda path: described(path, lambda d: d.pop("figures")), "KeyError: 'figures'"),
+        (lambda path: described(path, lambda d: d["figures"][0].pop("train")), r"TypeError: .*'train'"),
+        (lambda path: with_tensor(path, "model.none", torch.zeros(1)), "RuntimeError: Error.* in loading state_dict"),
+        (lambda path: with_tensor(path, "optimizer.x.step", torch.zeros(1)), "ValueError: invalid literal"),
+    ],
+)
+def test_a_damaged_state(
+    task: Callable[..., Task], finished: Path, damage: Callable[[Path], object], message: str
+) -> None:
+    damage(finished / STATE_NAME)
+    with pytest.raises(CheckFailed, match=rf"{STATE_NAME} is damaged \(.*{message}.*\n.*remove it"):
+        Fit(task(), make_videos(8)).run(finished)
+
+
+def test_a_state_whose_best_checkpoint_is_gone(task: Callable[..., Task], finished: Path) -> None:
+    (finished / BEST_NAME).unlink()
+    with pytest.raises(CheckFailed, match=rf"a training without its {BEST_NAME}\n.*remove .*{STATE_NAME} to train"):
+        Fit(task(epochs=1), make_videos(8)).run(finished)
+
+
+def test_a_negative_seed(task: Callable[..., Task]) -> None:
+    with pytest.raises(UsageError, match="seed -1, expected 0 or more"):
+        task(seed=-1)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_validation_runs_in_batches_and_gives_the_losses_of_all(
+    method: str, task: Callable[..., Task], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    videos = make_videos(20)
+    fit = Fit(task(method=method, batch=8), videos)
+    fit.model.eval()
+    whole = fit.method.judge(videos)
+    sizes, forward = [], type(fit.model.heads).forward
+
+    def counting(heads: object, first: "torch.Tensor", *rest: "torch.Tensor") -> object:
+        sizes.append(len(first))
+        return forward(heads, first, *rest)
+
+    monkeypatch.setattr(type(fit.model.heads), "forward", counting)
+    with torch.inference_mode():
+        parts = fit.method.judge(videos)
+    assert sizes == [8, 8, 4]
+    assert list(parts.losses) == list(whole.losses)
+    for name, loss in whole.losses.items():
+        torch.testing.assert_close(parts.losses[name], loss.detach(), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(parts.scores_B, whole.scores_B, rtol=1e-5, atol=1e-6)
 
 
 def test_features_of_another_encoder_are_refused(task: Callable[..., Task]) -> None:

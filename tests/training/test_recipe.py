@@ -32,6 +32,11 @@ def test_shipped_recipes_change_little(name: str) -> None:
     assert ranking.stride == load_recipe(name).stride
 
 
+def test_a_recipe_from_a_windows_editor(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("stride = 2\n", encoding="utf-8-sig")
+    assert load_recipe(str(tmp_path / "mine.toml")).stride == 2
+
+
 def test_keys_of_one_method_stand_in_its_table(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text("stride = 2\nepochs = 7\n[stprompt]\nsigma = 3.0\n[mil-ranking]\nepochs = 9\nsegments = 4\n")

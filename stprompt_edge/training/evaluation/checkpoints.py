@@ -152,13 +152,14 @@ def feature_scores(
 
 
 def _check_origin(path: Path, found: FeatureOrigin, wanted: FeatureOrigin, *, aggregated: bool) -> None:
-    names = ["clip", "pretrained", "seed", "stride"]
+    names = ["clip", "weights_sha256", "stride"]
     if aggregated:  # which windows went into x_as
         names += ["windows", "motion_timing"]
     for name in names:
         if getattr(found, name) != getattr(wanted, name):
+            weights = f", weights {found.pretrained} and {wanted.pretrained}" if name == "weights_sha256" else ""
             raise UsageError(
-                f"{path} was extracted with {name} {getattr(found, name)}, expected {getattr(wanted, name)}",
+                f"{path} was extracted with {name} {getattr(found, name)}, expected {getattr(wanted, name)}{weights}",
                 remedy="extract again with what the checkpoint was trained with, or leave out --features",
             )
 
