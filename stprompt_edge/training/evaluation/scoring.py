@@ -163,11 +163,15 @@ class _Judge:
 
 
 class _Clock:
-    """Seconds of any camera frame, from those of the sampled ones; the last frame's end is the video's."""
+    """Seconds of any camera frame, from those of the sampled ones; the last frame's end is the video's.
+
+    Before the first one that could be decoded, time runs at `fps`: `np.interp` alone would stop it there.
+    """
 
     def __init__(self, frames: list[int], seconds: list[float], fps: float, frame_count: int) -> None:
-        self._frames = [*frames, frame_count]
-        self._seconds = [*seconds, seconds[-1] + (frame_count - frames[-1]) / fps]
+        first, start = ([0], [max(seconds[0] - frames[0] / fps, 0.0)]) if frames[0] > 0 else ([], [])
+        self._frames = [*first, *frames, frame_count]
+        self._seconds = [*start, *seconds, seconds[-1] + (frame_count - frames[-1]) / fps]
 
     def __call__(self, frames: Any) -> NDArray[np.float64]:
         return np.interp(np.asarray(frames, np.float64), self._frames, self._seconds)

@@ -16,6 +16,7 @@ from stprompt_edge.runtime.backends.fake import FakeBackend
 from stprompt_edge.runtime.detector import DetectedFrame, Detector
 from stprompt_edge.runtime.sources import open_source
 from stprompt_edge.training.datasets import LabelledVideo
+from stprompt_edge.training.evaluation.figures import streaming_figures
 from stprompt_edge.training.evaluation.scoring import VideoScorer, anomalies
 from tests import videos
 from tests.runtime.tiny import GEOMETRY, VARIANTS, tiny_bundle
@@ -153,6 +154,22 @@ def test_a_sampled_image_that_cannot_be_read_has_the_score_before_it(tmp_path: P
         (tmp_path / f"{index}.png").write_bytes(b"damaged")
     with pytest.raises(SourceError, match="none of its sampled frames can be read"):
         score(labelled(tmp_path, frame_ranges=((1, 2),)))
+
+
+@pytest.mark.parametrize("damaged", [(0,), (0, 1, 2, 3), (0, 5)])
+def test_times_rise_where_the_first_sampled_images_cannot_be_read(tmp_path: Path, damaged: tuple[int, ...]) -> None:
+    for index in range(6):
+        cv2.imwrite(str(tmp_path / f"{index}.png"), videos.picture(index * 5, 64, 48))
+    for index in damaged:
+        (tmp_path / f"{index}.png").write_bytes(b"damaged")
+    bundle = tiny_bundle()
+    score = VideoScorer(bundle, FakeBackend(bundle), stride=2, streaming=True)
+    video = score(labelled(tmp_path, frame_ranges=((1, 3),)))
+    assert video.seconds == pytest.approx([0, 2 / 25, 4 / 25])
+    assert video.duration_seconds == pytest.approx(6 / 25)
+    (anomaly,) = video.anomalies
+    assert (anomaly.start_seconds, anomaly.end_seconds) == pytest.approx((1 / 25, 3 / 25))
+    streaming_figures([video], bundle.manifest.method, bundle.manifest.alarm, "boxes")  # wants times that rise
 
 
 def test_progress_ends_near_one(clip: Path) -> None:
