@@ -231,6 +231,21 @@ def load_segments(path: Path, segments: int) -> NDArray[np.float16] | None:
         return segment_means(windows_TND, windows_TND.get_shape()[0], segments)
 
 
+def read_windows(path: Path, rows: int) -> Iterator[NDArray[np.float16]]:
+    """The windows of a feature file, at most so many rows of them at a time: [rows, N, D]; none if it has none.
+
+    Raises:
+        UsageError: as `load_features`.
+    """
+    with _opened(path) as (file, _):
+        if "windows" not in file.keys():  # noqa: SIM118  not a dict
+            return
+        windows_TND = file.get_slice("windows")
+        length = windows_TND.get_shape()[0]
+        for first in range(0, length, rows):
+            yield windows_TND[first : min(first + rows, length)]
+
+
 def read_origin(path: Path) -> tuple[FeatureOrigin, bool]:
     """What made a feature file, and whether it holds windows, from its header alone; a file cut short is noticed.
 

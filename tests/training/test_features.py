@@ -16,6 +16,7 @@ from stprompt_edge.training.features import (
     load_features,
     load_segments,
     read_origin,
+    read_windows,
     save_features,
 )
 from tests import videos
@@ -82,6 +83,10 @@ def test_segments_are_means_of_the_kept_windows(extracted: tuple[VideoFeatures, 
     assert segments.dtype == np.float16
     np.testing.assert_allclose(segments, [windows[:2].mean(0), windows[2:].mean(0)], rtol=1e-3, atol=1e-3)
     assert load_segments(tmp_path / "aggregated", 2) is None
+    blocks = list(read_windows(tmp_path / "kept", 2))
+    assert [len(block) for block in blocks] == [2, 2, 1]
+    np.testing.assert_array_equal(np.concatenate(blocks), windows)
+    assert list(read_windows(tmp_path / "aggregated", 2)) == []
 
 
 @pytest.mark.parametrize("content", [b"", b"text", bytes(100)])

@@ -11,7 +11,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from stprompt_edge.bundle import ENCODER_NAMES, MANIFEST_NAME, Bundle, load_bundle
 from stprompt_edge.errors import EnvironmentFailure, SourceError, UsageError, nearest
@@ -24,6 +24,8 @@ from stprompt_edge.training.evaluation.scoring import VideoScorer
 
 Progress = Callable[[str, float], None]  # told what is done now, and the fraction done
 Outcome = ScoredVideo | str  # or why the video was skipped
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,10 +107,10 @@ def score_videos(
     yield from _score_in_processes(plan, videos, progress)
 
 
-def outcome_of(score: Callable[[], ScoredVideo]) -> Outcome:
-    """The scores, or why a video or its annotation cannot be used: one bad file must not cost hours of others."""
+def outcome_of(work: Callable[[], _Result]) -> _Result | str:
+    """The result, or why a video or its annotation cannot be used: one bad file must not cost hours of others."""
     try:
-        return score()
+        return work()
     except (SourceError, UsageError) as exc:
         return exc.what
 
