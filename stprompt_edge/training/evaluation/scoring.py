@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stprompt_edge.bundle import Bundle
-from stprompt_edge.errors import SourceError
+from stprompt_edge.errors import SourceError, UsageError
 from stprompt_edge.runtime.backends.base import Backend
 from stprompt_edge.runtime.detector import DetectedFrame, Detector
 from stprompt_edge.runtime.sampler import Sampler
@@ -144,6 +144,8 @@ class _Judge:
         fps = source.info.fps or IMAGE_FOLDER_FPS
         clock = _Clock(self._frames, self._seconds, fps, frames)
         video = self._video
+        size_wh = source.info.width, source.info.height
+        lost = tuple(self._never_seen(size_wh)) if alarm else ()  # offline nothing is localized
         return ScoredVideo(
             name=video.name,
             label=video.label,
@@ -156,10 +158,21 @@ class _Judge:
             alarm=np.asarray(self._alarm, bool)[rows] if alarm else None,
             labels=frame_labels(video, frames),
             anomalies=anomalies(video, frames, clock),
-            located=tuple(self._located),
+            located=tuple(sorted((*self._located, *lost), key=lambda one: one.frame)),
             pictures=self._telling.pictures(),
-            warnings=tuple(source.warnings),
+            warnings=(*source.warnings, *_lost_warnings(len(lost))),
         )
+
+    def _never_seen(self, size_wh: tuple[int, int]) -> Iterator[LocatedFrame]:
+        """The annotated frames that could not be decoded or lie behind the end: nothing was found in them."""
+        for sampled in self._annotated.first_of.keys() - set(self._frames):
+            try:
+                area = self._annotated.area(sampled, size_wh)
+            except UsageError:  # its range reaches beyond the masks too, as tracks of UBnormal may
+                continue
+            if area is not None:
+                frame = self._annotated.first_of[sampled]
+                yield LocatedFrame(frame=frame, score=0.0, iou=0.0, true_share=area.share(size_wh))
 
 
 class _Clock:
@@ -175,6 +188,11 @@ class _Clock:
 
     def __call__(self, frames: Any) -> NDArray[np.float64]:
         return np.interp(np.asarray(frames, np.float64), self._frames, self._seconds)
+
+
+def _lost_warnings(count: int) -> Iterator[str]:
+    if count:
+        yield f"{count} annotated frames cannot be decoded or lie behind its end: their IoU is 0"
 
 
 def frame_labels(video: LabelledVideo, frame_count: int) -> NDArray[np.bool_] | None:
