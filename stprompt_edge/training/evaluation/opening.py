@@ -36,11 +36,25 @@ class Plan:
     path: Path
     settings: EvaluationSettings
 
+    def in_processes(self, videos: Sequence[LabelledVideo]) -> bool:
+        """Will these videos be scored in several processes?"""
+        settings = self.settings
+        return settings.processes > 1 and len(videos) > 1 and settings.features is None
+
+    def open_for(self, videos: Sequence[LabelledVideo]) -> OpenModel:
+        """Open the model as it will score these videos, so that what is named afterwards is what scored.
+
+        Raises:
+            As `open`.
+        """
+        as_workers = self.kind == "bundle" and self.in_processes(videos)  # a checkpoint has one backend only
+        return self.open(threads=1 if as_workers else None)
+
     def open(self, threads: int | None = None) -> OpenModel:
         """Open the model.
 
         Args:
-            threads: of one inference; None for all cores.
+            threads: of one inference, on the CPU; None for all cores, or the device that the runtime would pick.
 
         Raises:
             As `load_bundle` and the backends; of a checkpoint as `load_checkpoint` and `load_clip`.
@@ -97,7 +111,7 @@ def score_videos(
     plan: Plan, model: OpenModel, videos: Sequence[LabelledVideo], progress: Progress
 ) -> Iterator[tuple[LabelledVideo, Outcome]]:
     """Every video with its scores, or with the reason why it has none, in the order of completion."""
-    if plan.settings.processes == 1 or len(videos) == 1:
+    if not plan.in_processes(videos):
         scorer = model.scorer(plan.settings)
         for done, video in enumerate(videos):
             report = _fraction_reporter(progress, video.name, done, len(videos))
