@@ -58,6 +58,7 @@ class VideoScorer:
             lookahead=0 if self._streaming else None,
             localize_also=judge.wants if self._streaming else lambda frame: False,
             on_features=judge.recorder if self._streaming else lambda x_clip_D, features: None,
+            keep_pictures=self._streaming,
         )
         with open_source(str(video.path)) as source:
             counted = _Counter(self._sampler)

@@ -16,6 +16,7 @@ from stprompt_edge.runtime.backends.fake import FakeBackend
 from stprompt_edge.runtime.detector import DetectedFrame, Detector
 from stprompt_edge.runtime.sources import open_source
 from stprompt_edge.training.datasets import LabelledVideo
+from stprompt_edge.training.evaluation import scoring
 from stprompt_edge.training.evaluation.figures import streaming_figures
 from stprompt_edge.training.evaluation.scoring import VideoScorer, anomalies
 from tests import videos
@@ -58,6 +59,22 @@ def test_streaming_at_full_lookahead_equals_offline(clip: Path, method: dict, mo
     assert not np.allclose(streamed.scores[0], offline.scores[None], atol=1e-6)
     assert set(offline.scores) == {None}
     assert (offline.alarm, offline.located) == (None, ())
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_offline_holds_no_pictures(clip: Path, streaming: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    class Watched(Detector):
+        def _detect(self, *step: Any) -> DetectedFrame:
+            found = super()._detect(*step)
+            sizes.append(found.frame.image_bgr.size)
+            return found
+
+    monkeypatch.setattr(scoring, "Detector", Watched)
+    bundle = tiny_bundle()
+    VideoScorer(bundle, FakeBackend(bundle), stride=4, streaming=streaming)(labelled(clip))
+    assert sizes == [64 * 48 * 3 * streaming] * 6
 
 
 def test_streaming_is_what_the_runtime_does(clip: Path) -> None:
