@@ -1,7 +1,8 @@
 """Features of videos on disk: one safetensors file for each, made by the packed encoder and preprocessing of the edge.
 
 A feature file holds `x_clip` [T, D] and `x_as` [T, D] (float16), `motion` [T, 49] (float32, pixel motion) and, if kept,
-`windows` [T, 49, D] (float16). Its metadata names the encoder, stride and windows that made it.
+`windows` [T, 49, D] (float16). Its metadata names the encoder, stride and windows that made it. Where sampled frames
+could not be read, `frames` [T] (int64) has the numbers of those that were.
 
 Suffixes: T sampled frames, N fine windows, K selected windows, D width of the embedding.
 """
@@ -71,6 +72,7 @@ class VideoFeatures:
     windows: (
         NDArray[np.floating[Any]] | None
     )  # [T, N, D]; float16 fresh from a video, to halve the memory of a long one
+    frames: NDArray[np.int64] | None = None  # [T] camera frame of each row; None where no sampled frame is missing
     warnings: tuple[str, ...] = ()  # what its source said while it was read; not stored
 
 
@@ -101,9 +103,18 @@ def extract_video(
     sampler, preprocess = Sampler(stride), Preprocessor(bundle.preprocessing)
     difference = SecondDifference(bundle.manifest.method.motion_timing)
     rows = _Rows(bundle, backend, keep_windows, batch)
+    wanted: list[int] = []
+    read: list[int] = []
+
+    def takes(index: int) -> bool:
+        if sampler.takes(index):
+            wanted.append(index)
+        return sampler.takes(index)
+
     with open_source(str(video)) as source:
         spacing = sampler.seconds_between_samples(source.info.fps)
-        for frame in source.frames(sampler.takes):
+        for frame in source.frames(takes):
+            read.append(frame.index)
             prepared = preprocess(frame.image_bgr)
             rows.add_image(prepared.image)
             ready = difference.push(prepared.luma)
@@ -122,6 +133,7 @@ def extract_video(
         x_as=np.stack(rows.x_as),
         motion=np.stack(rows.motion),
         windows=np.concatenate(rows.windows) if keep_windows else None,
+        frames=None if read == wanted else np.array(read, np.int64),
         warnings=tuple(source.warnings),
     )
 
@@ -187,6 +199,8 @@ def _serialized(features: VideoFeatures) -> bytes:
     }
     if features.windows is not None:
         tensors["windows"] = features.windows.astype(np.float16, copy=False)
+    if features.frames is not None:
+        tensors["frames"] = features.frames
     description = {**asdict(features.origin), "seconds_between_samples": features.seconds_between_samples}
     return save(tensors, metadata={_METADATA_KEY: json.dumps(description)})
 
@@ -213,6 +227,7 @@ def load_features(path: Path, *, windows: bool = True) -> VideoFeatures:
             x_as=tensors["x_as"].astype(np.float32),
             motion=tensors["motion"],
             windows=None if kept is None else kept.astype(np.float32),
+            frames=tensors.get("frames"),
         )
 
 

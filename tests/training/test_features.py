@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -71,6 +72,22 @@ def test_round_trip(extracted: tuple[VideoFeatures, VideoFeatures], tmp_path: Pa
         path.write_bytes(path.read_bytes()[:-1])
         with pytest.raises(UsageError, match=r"is not a feature file.*\n.*extract this video again"):
             read_origin(path)
+
+
+def test_rows_know_their_frames_where_some_cannot_be_read(tmp_path: Path) -> None:
+    bundle = load_bundle(DEMO_BUNDLE)
+    backend = FakeBackend(bundle)
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for index in range(12):
+        cv2.imwrite(str(folder / f"{index}.png"), videos.picture(index, 64, 48))
+    whole = extract_video(folder, bundle, backend, stride=4)
+    (folder / "4.png").write_bytes(b"damaged")
+    damaged = extract_video(folder, bundle, backend, stride=4)
+    for name, features, expected in (("whole", whole, None), ("damaged", damaged, [0, 8])):
+        save_features(tmp_path / name, features)
+        frames = load_features(tmp_path / name).frames
+        assert (frames if frames is None else frames.tolist()) == expected
 
 
 def test_segments_are_means_of_the_kept_windows(extracted: tuple[VideoFeatures, VideoFeatures], tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ from stprompt_edge.training.datasets import LabelledVideo
 from stprompt_edge.training.evaluation.lookahead import smoothed
 from stprompt_edge.training.evaluation.opening import OpenModel, Outcome, Progress, outcome_of
 from stprompt_edge.training.evaluation.records import EvaluationSettings, ScoredVideo
-from stprompt_edge.training.evaluation.scoring import anomalies, frame_labels
+from stprompt_edge.training.evaluation.scoring import anomalies, frame_labels, rows_of
 from stprompt_edge.training.extraction import feature_path
 from stprompt_edge.training.features import FeatureOrigin, VideoFeatures, load_features, read_origin, read_windows
 
@@ -199,26 +199,29 @@ def _check_origin(path: Path, found: FeatureOrigin, wanted: FeatureOrigin, *, ag
 
 def _judged(video: LabelledVideo, features: VideoFeatures, scores: NDArray[np.float64]) -> ScoredVideo:
     """Feature files do not know how many frames their video has: its header does, unless it is wrong or gone."""
-    stride, sampled = features.origin.stride, len(scores)
+    stride = features.origin.stride
+    read = np.arange(len(scores)) * stride if features.frames is None else features.frames
     fps, frames = _rate_and_frames(video)
     if not fps:
         spacing = features.seconds_between_samples
         fps = stride / spacing if spacing > 0 else IMAGE_FOLDER_FPS
     warnings: tuple[str, ...] = ()
-    if math.ceil((frames or 0) / stride) != sampled:
-        warnings = (f"its number of frames is not known exactly: {sampled * stride} are assumed",)
-        frames = sampled * stride
+    expected, least = math.ceil((frames or 0) / stride), int(read[-1]) // stride + 1
+    if expected < least or (expected > least and features.frames is None):
+        warnings = (f"its number of frames is not known exactly: {least * stride} are assumed",)
+        frames = least * stride
     assert frames is not None
     clock = lambda frame: np.asarray(frame, np.float64) / fps  # noqa: E731
+    sampled = np.arange(0, frames, stride)
     return ScoredVideo(
         name=video.name,
         label=video.label,
         stride=stride,
         fps=fps,
         frame_count=frames,
-        seconds=clock(np.arange(0, frames, stride)),
+        seconds=clock(sampled),
         duration_seconds=frames / fps,
-        scores={None: scores},
+        scores={None: scores[rows_of(sampled, read)]},
         labels=frame_labels(video, frames),
         anomalies=anomalies(video, frames, clock),
         warnings=warnings,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from stprompt_edge.bundle import Bundle
 from stprompt_edge.errors import SourceError, UsageError
@@ -139,9 +139,9 @@ class _Judge:
         self._telling.add(located, one, area)
 
     def finish(self, source: Source, frames: int, scores: dict, *, alarm: bool) -> ScoredVideo:
-        """The whole video, its sampled frames all there: one that could not be decoded has the score before it."""
+        """The whole video, its sampled frames all there."""
         sampled = np.arange(0, frames, self._stride)
-        rows = np.maximum(np.searchsorted(self._frames, sampled, side="right") - 1, 0)
+        rows = rows_of(sampled, self._frames)
         fps = source.info.fps or IMAGE_FOLDER_FPS
         clock = _Clock(self._frames, self._seconds, fps, frames)
         video = self._video
@@ -189,6 +189,11 @@ class _Clock:
 
     def __call__(self, frames: Any) -> NDArray[np.float64]:
         return np.interp(np.asarray(frames, np.float64), self._frames, self._seconds)
+
+
+def rows_of(sampled: NDArray[np.int64], read: ArrayLike) -> NDArray[np.int64]:
+    """For each sampled frame its row among those that were read; one that could not be has the row before it."""
+    return np.maximum(np.searchsorted(np.asarray(read), sampled, side="right") - 1, 0)
 
 
 def _lost_warnings(count: int) -> Iterator[str]:

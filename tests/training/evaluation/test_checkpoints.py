@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -182,6 +183,28 @@ def test_a_damaged_feature_file_costs_its_video_only(
     assert (first, second) == (cut.name, wrong.name)
     assert f"{half} is not a feature file of stprompt-edge" in why_first
     assert why_second == f"the features in {feature_path(folder, wrong)} give scores that are not finite"
+
+
+@pytest.mark.parametrize("damaged", [(0, 8), (20,)])
+def test_pictures_that_cannot_be_read_do_not_shift_the_others(
+    dataset: Dataset, checkpoint: Callable[..., Path], tmp_path: Path, damaged: tuple[int, ...]
+) -> None:
+    path, first = checkpoint(), dataset.of_split("test")[0]
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(24):
+        cv2.imwrite(str(folder / f"{index}.png"), rng.integers(0, 256, (48, 64, 3), np.uint8))
+    for index in damaged:
+        (folder / f"{index}.png").write_bytes(b"damaged")
+    video = dataclasses.replace(first, path=folder, label="fire", frame_ranges=((12, 16),))
+    one = dataclasses.replace(dataset, videos=(video,))
+    direct = run(path, one).videos[0]
+    stored = run(path, one, features=extract(one, path, tmp_path / "features", keep=False)).videos[0]
+    np.testing.assert_allclose(direct.scores[None], stored.scores[None], atol=2e-3)
+    np.testing.assert_array_equal(direct.labels, stored.labels)
+    assert len(stored.seconds) == 6
+    assert stored.warnings == ()
 
 
 def test_features_whose_video_is_not_what_it_was(
