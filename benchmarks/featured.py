@@ -18,7 +18,7 @@ from benchmarks.common import ROOT, console, reference_bundle
 from stprompt_edge.bundle import ENCODER_NAMES, load_bundle
 from stprompt_edge.console import live_steps
 from stprompt_edge.errors import UsageError
-from stprompt_edge.model.clip import Clip, load_clip
+from stprompt_edge.model.clip import DEMO_MODEL, DEMO_TAG, Clip, load_clip
 from stprompt_edge.runtime.sources import expected_frames
 from stprompt_edge.training.batches import FeatureVideo
 from stprompt_edge.training.datasets import Dataset, LabelledVideo, load_dataset
@@ -59,7 +59,7 @@ class Encoder:
         """The same encoder in torch; training needs its text side."""
         if self.name == "vit-b-16-seeded":
             return load_clip("ViT-B-16-quickgelu", "none", seed=0)
-        return load_clip("stprompt-demo-16", str(_made(DEMO / "demo-encoder.safetensors")))
+        return load_clip(DEMO_MODEL, DEMO_TAG)
 
 
 DEMO_ENCODER, SEEDED_ENCODER = Encoder(name="demo"), Encoder(name="vit-b-16-seeded")

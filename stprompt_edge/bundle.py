@@ -42,6 +42,7 @@ _MAX_NAME_BYTES = 255  # of a file's name, on every file system that matters
 
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 MethodName = Literal["stprompt", "mil-ranking", "zero-shot"]
 MotionTiming = Literal["centered", "causal"]
 
@@ -57,6 +58,7 @@ class ClipSection(_Section):
     pretrained: str  # open_clip's tag, a file's name, or "none" for seeded random weights
     seed: int
     embedding_width: Annotated[int, Field(ge=1)]  # D
+    weights_sha256: Sha256  # of both towers, see `Clip.weights_sha256`; another file may have the same name
 
 
 class PreprocessingSection(_Section):
@@ -127,7 +129,7 @@ class ParityFigures(_Section):
 class FileEntry(_Section):
     """Size and digest of one file."""
 
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    sha256: Sha256
     bytes: Annotated[int, Field(ge=0)]
 
 

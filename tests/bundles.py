@@ -37,7 +37,13 @@ def fake_manifest(**sections: Any) -> Manifest:
     content: dict[str, Any] = {
         "schema_version": 1,
         "created_by": "tests",
-        "clip": {"model": "fake", "pretrained": "none", "seed": 0, "embedding_width": WIDTH},
+        "clip": {
+            "model": "fake",
+            "pretrained": "none",
+            "seed": 0,
+            "embedding_width": WIDTH,
+            "weights_sha256": "0" * 64,
+        },
         "preprocessing": {"size": 224, "mean_rgb": CLIP_MEAN_RGB, "std_rgb": CLIP_STD_RGB},
         "geometry": {
             "image_size": 224,

@@ -18,7 +18,6 @@ from stprompt_edge.bundle import (
     TEXT_NAME,
     AlarmSection,
     Bundle,
-    ClipSection,
     GeometrySection,
     GridSection,
     LocalizationSection,
@@ -45,7 +44,7 @@ from stprompt_edge.model.stprompt import STPrompt
 from stprompt_edge.vocabulary import Vocabulary, load_vocabulary, vocabulary_to_dict
 
 PRECISIONS = ("fp32", "fp16", "cpu8")
-DEFAULT_CLIP = ClipSection(model="ViT-B-16-quickgelu", pretrained="openai", seed=0, embedding_width=512)
+DEFAULT_CLIP = ("ViT-B-16-quickgelu", "openai", 0)  # model, weights and seed
 PARITY_FRAMES = 8
 
 
@@ -172,16 +171,11 @@ def embed_vocabulary(model: Model) -> TextEmbeddings:
 
 def describe(model: Model, geometry: Geometry) -> Manifest:
     """The manifest but for parity figures and files."""
-    clip, spec = model.clip, model.clip.preprocessing
+    spec = model.clip.preprocessing
     return Manifest(
         schema_version=1,
         created_by=f"stprompt-edge {__version__}",
-        clip=ClipSection(
-            model=clip.name,
-            pretrained=clip.pretrained,
-            seed=clip.seed,
-            embedding_width=int(clip.model.visual.proj.shape[1]),
-        ),
+        clip=model.clip.section,
         preprocessing=PreprocessingSection(size=spec.size, mean_rgb=spec.mean_rgb, std_rgb=spec.std_rgb),
         geometry=GeometrySection(
             image_size=geometry.image_size,
@@ -190,7 +184,7 @@ def describe(model: Model, geometry: Geometry) -> Manifest:
             coarse=GridSection(size=geometry.coarse.size, stride=geometry.coarse.stride),
         ),
         method=model.method,
-        localization=model.localization.model_copy(update={"tau": clip.tau}),
+        localization=model.localization.model_copy(update={"tau": model.clip.tau}),
         alarm=model.alarm,
         vocabulary=vocabulary_to_dict(model.vocabulary),
         training=dict(model.training) if model.training else None,
@@ -234,7 +228,8 @@ def export_from_names(
     trained = load_checkpoint(checkpoint) if checkpoint else None
     words = trained.vocabulary if trained else load_vocabulary(vocabulary)
     progress("loading CLIP", 0.0)
-    own = trained.clip if trained else DEFAULT_CLIP
-    loaded = load_clip(clip or own.model, pretrained or own.pretrained, own.seed if seed is None else seed)
+    own = trained.clip if trained else None
+    model_name, weights, own_seed = (own.model, own.pretrained, own.seed) if own else DEFAULT_CLIP
+    loaded = load_clip(clip or model_name, pretrained or weights, own_seed if seed is None else seed)
     model = Model.from_checkpoint(loaded, trained) if trained else Model.zero_shot(loaded, words, stride)
     return export_bundle(model, out, settings, progress)

@@ -38,13 +38,13 @@ class Checkpoint:
         Raises:
             CheckFailed: if `clip` is not the encoder that the weights were trained on.
         """
-        given = _options(clip.name, clip.pretrained, clip.seed)
-        trained = _options(self.clip.model, self.clip.pretrained, self.clip.seed)
-        if given != trained:
-            raise CheckFailed(
-                f"the checkpoint was trained with {trained}, got {given}",
-                remedy=f"pass {trained}",
-            )
+        if (clip.name, clip.weights_sha256) != (self.clip.model, self.clip.weights_sha256):
+            trained, given = encoder_options(self.clip), encoder_options(clip.section)
+            remedy = f"pass {trained}"
+            if trained == given:  # another file of that name, or what a tag stands for has changed
+                given += f" with other weights (sha256 {clip.weights_sha256[:12]}, not {self.clip.weights_sha256[:12]})"
+                remedy = "pass the weights that it was trained with: --pretrained PATH"
+            raise CheckFailed(f"the checkpoint was trained with {trained}, got {given}", remedy=remedy)
         model: STPrompt | MilRanking
         if self.method.name == "mil-ranking":
             model = MilRanking(self.clip.embedding_width, self.method.sigma)
@@ -60,9 +60,10 @@ class Checkpoint:
         return model.eval().requires_grad_(False)
 
 
-def _options(model: str, pretrained: str, seed: int) -> str:
+def encoder_options(clip: ClipSection) -> str:
     """The encoder as the command line names it; the seed counts only where the weights are made from it."""
-    return f"--clip {model} --pretrained {pretrained}" + (f" --seed {seed}" if pretrained == NO_WEIGHTS else "")
+    seed = f" --seed {clip.seed}" if clip.pretrained == NO_WEIGHTS else ""
+    return f"--clip {clip.model} --pretrained {clip.pretrained}{seed}"
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

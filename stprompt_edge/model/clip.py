@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from stprompt_edge.assets import DEMO_WEIGHTS
+from stprompt_edge.bundle import ClipSection
 from stprompt_edge.errors import EnvironmentFailure, UsageError, nearest
 from stprompt_edge.preprocess import CLIP_MEAN_RGB, CLIP_STD_RGB, Preprocessing
 
@@ -44,6 +47,31 @@ class Clip:
     def tau(self) -> float:
         """The softmax temperature CLIP was trained with: 1 / exp(logit_scale)."""
         return float(torch.exp(-self.model.logit_scale).reshape(-1)[0])
+
+    @cached_property
+    def weights_sha256(self) -> str:
+        """What the weights are, whatever their file is called: sha256 over name, shape and float32 values of each.
+
+        The demo model's random vectors do not count: what seed 0 gives differs in the last bit between kinds of CPU.
+        A second for ViT-B/16.
+        """
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.model.state_dict().items()):
+            if (self.name, name) != (DEMO_MODEL, RANDOM_IN_DEMO):
+                digest.update(f"{name} {list(tensor.shape)}\n".encode())
+                digest.update(tensor.detach().float().cpu().reshape(-1).numpy().astype("<f4", copy=False))
+        return digest.hexdigest()
+
+    @property
+    def section(self) -> ClipSection:
+        """What checkpoints and bundles say of it."""
+        return ClipSection(
+            model=self.name,
+            pretrained=self.pretrained,
+            seed=self.seed,
+            embedding_width=int(self.model.visual.proj.shape[1]),
+            weights_sha256=self.weights_sha256,
+        )
 
 
 def load_clip(name: str, pretrained: str, seed: int = 0) -> Clip:

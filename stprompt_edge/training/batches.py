@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stprompt_edge.errors import UsageError
+from stprompt_edge.training.features import extract_again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +32,7 @@ class FeatureVideo:
     x_clip: NDArray[np.float32]  # [T, D]
     x_as: NDArray[np.float32]  # [T, D]
     segments: NDArray[np.float16] | None = None  # [S, N, D], see `segments.py`; only the ranking method needs them
+    file: Path | None = None  # where they come from, for the remedy
 
     def __post_init__(self) -> None:
         problem = None
@@ -41,7 +44,8 @@ class FeatureVideo:
         elif not all(np.isfinite(array).all() for array in arrays):
             problem = "values that are not finite"
         if problem:
-            raise UsageError(f"features of {self.name} have {problem}", remedy="extract this video again")
+            remedy = "remove their file, then extract again" if self.file is None else extract_again(self.file)
+            raise UsageError(f"features of {self.name} have {problem}", remedy=remedy)
 
     def _segments_fit(self, shape: tuple[int, ...]) -> bool:
         return len(shape) == 3 and 0 not in shape and shape[2] == self.x_clip.shape[1]

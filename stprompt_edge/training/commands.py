@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import cast
 
 from stprompt_edge.bundle import MotionTiming
-from stprompt_edge.errors import UsageError, nearest
-from stprompt_edge.model.clip import load_clip
+from stprompt_edge.errors import CheckFailed, EnvironmentFailure, UsageError, nearest
+from stprompt_edge.model.clip import Clip, load_clip
 from stprompt_edge.training.curves import EpochFigures, draw_curves
 from stprompt_edge.training.evaluation.theme import require_matplotlib
 from stprompt_edge.training.extraction import load_origin, load_training_videos
@@ -45,17 +45,18 @@ def train(
 
     Raises:
         UsageError: features, vocabulary, method or recipe do not fit each other.
-        CheckFailed: `out` holds another training, or a loss is not finite.
+        CheckFailed: the CLIP is not the features', `out` holds another training, or a loss is not finite.
         EnvironmentFailure: disk full, or a package is missing.
     """
     require_matplotlib()  # found missing before hours of training, not after
     vocabulary, recipe = load_vocabulary(settings.vocabulary), _recipe(settings)
     origin = load_origin(settings.features)
     _check_origin(origin, recipe, settings.recipe)
+    clip = _load_clip(origin, settings)
     ranking = recipe.method == "mil-ranking"
     videos, spacing = load_training_videos(settings.features, vocabulary, segments=recipe.segments if ranking else None)
     task = Task(
-        clip=load_clip(origin.clip, settings.pretrained or origin.pretrained, origin.seed),
+        clip=clip,
         vocabulary=vocabulary,
         recipe=recipe,
         seed=settings.seed,
@@ -66,6 +67,26 @@ def train(
     best = fit.run(settings.out, stop=stop, on_epoch=lambda figures: on_epoch(figures, recipe))
     draw_curves(settings.out, fit.figures)
     return best
+
+
+def _load_clip(origin: FeatureOrigin, settings: TrainSettings) -> Clip:
+    """The CLIP whose image encoder made the features: its text encoder speaks of the same embeddings."""
+    try:
+        clip = load_clip(origin.clip, settings.pretrained or origin.pretrained, origin.seed)
+    except (UsageError, EnvironmentFailure) as exc:
+        if settings.pretrained is not None:
+            raise
+        raise type(exc)(
+            f"the weights that the features were made with are not here: {exc.what}",
+            remedy="pass their file: --pretrained PATH",
+        ) from exc
+    if clip.weights_sha256 != origin.weights_sha256:
+        raise CheckFailed(
+            f"the features in {settings.features} were made with the weights {origin.pretrained} of {origin.clip} "
+            f"(sha256 {origin.weights_sha256[:12]}), got {clip.pretrained} ({clip.weights_sha256[:12]})",
+            remedy="pass the weights that made them: --pretrained PATH, or extract again",
+        )
+    return clip
 
 
 def _recipe(settings: TrainSettings) -> Recipe:

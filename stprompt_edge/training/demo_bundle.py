@@ -1,8 +1,9 @@
 """Makes the packaged demo bundle from nothing: `make demo-bundle`, or `python -m stprompt_edge.training.demo_bundle`.
 
 Scenes -> encoder -> features -> STPrompt from video-level labels -> thresholds -> bundle, with the steps that a user
-takes with real footage; only the encoder is trained here, where others take a pretrained one. Every step keeps its
-result in the working folder and is skipped when that is there.
+takes with real footage; only the encoder is trained here, where others take a pretrained one. From then on it is what
+ships as `--pretrained demo`. Scenes, frames and every phase of the encoder stay in the working folder and are not made
+twice: after a change to how they are made, remove them.
 
 Three sets of cameras are rendered and never mixed: training, calibration (thresholds) and test (figures only).
 """
@@ -12,16 +13,17 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 from stprompt_edge.assets import DEMO_BUNDLE, DEMO_CLIP, DEMO_WEIGHTS
-from stprompt_edge.bundle import Bundle, load_bundle
+from stprompt_edge.bundle import Bundle
 from stprompt_edge.export.exporting import ExportSettings, Model, export_bundle
 from stprompt_edge.files import write_bytes_atomic
 from stprompt_edge.model.checkpoint import load_checkpoint
-from stprompt_edge.model.clip import load_clip, packed_weights
+from stprompt_edge.model.clip import DEMO_MODEL, DEMO_TAG, Clip, load_clip, packed_weights
 from stprompt_edge.runtime.backends import open_backend
 from stprompt_edge.training.commands import TrainSettings, train
 from stprompt_edge.training.datasets import load_dataset
@@ -40,7 +42,7 @@ from stprompt_edge.training.scenes import render_dataset
 from stprompt_edge.vocabulary import load_vocabulary
 
 WORK = Path("build/demo")
-CLIP, VOCABULARY, RECIPE = "stprompt-demo-16", "scenes", "scenes"
+VOCABULARY, RECIPE = "scenes", "scenes"
 SCENES_SEED, TRAIN_VIDEOS, TEST_VIDEOS = 0, 60, 40
 CALIBRATION_SEED, CALIBRATION_VIDEOS = 1, 24
 SECONDS = (20.0, 60.0)  # of a video: shortest and longest
@@ -59,20 +61,19 @@ def make_demo_bundle(work: Path, workers: int, say: Say = print) -> Bundle:
         if not (work / name / "labels.csv").exists():
             say(f"rendering {train_count + test_count} videos: {name}")
             render_dataset(work / name, seed, train_count, test_count, seconds=SECONDS, workers=workers)
-    weights = _encoder(work, workers, say)
-    features = _features(work, workers, weights, say)
+    _make_encoder(work, workers, say)
+    clip = load_clip(DEMO_MODEL, DEMO_TAG)
+    features = _features(clip, work, workers, say)
     say("training STPrompt from video-level labels")
-    settings = TrainSettings(
-        features=features, out=work / "checkpoint", vocabulary=VOCABULARY, recipe=RECIPE, pretrained=str(weights)
-    )
+    shutil.rmtree(work / "checkpoint", ignore_errors=True)
+    settings = TrainSettings(features=features, out=work / "checkpoint", vocabulary=VOCABULARY, recipe=RECIPE)
     checkpoint = load_checkpoint(train(settings, stop=threading.Event(), on_epoch=lambda row, recipe: None))
-    model = Model.from_checkpoint(load_clip(CLIP, str(weights)), checkpoint)
+    model = Model.from_checkpoint(clip, checkpoint)
     model = dataclasses.replace(model, training={**checkpoint.training, "note": NOTE})
     say("exporting a draft and choosing its thresholds on the calibration videos")
     export = ExportSettings(precisions=("cpu8",), parity_video=DEMO_CLIP)
     calibrated = calibrate(model, export_bundle(model, work / "draft", export), work, workers)
     say(f"exporting {DEMO_BUNDLE}")
-    write_bytes_atomic(DEMO_WEIGHTS, packed_weights(load_clip(CLIP, str(weights))))
     return export_bundle(calibrated, DEMO_BUNDLE, export)
 
 
@@ -87,10 +88,10 @@ def calibrate(model: Model, draft: Bundle, work: Path, workers: int) -> Model:
     return dataclasses.replace(model, localization=localization, alarm=choose_alarm(scored, draft.manifest.method))
 
 
-def _encoder(work: Path, workers: int, say: Say) -> Path:
-    """Weights of the small CLIP, as a file that open_clip loads."""
+def _make_encoder(work: Path, workers: int, say: Say) -> None:
+    """Train the small CLIP and put its weights where the package has them."""
     settings = EncoderSettings()
-    weights, samples = work / "demo-encoder.safetensors", work / "samples.safetensors"
+    samples, weights = work / "samples.safetensors", work / "demo-encoder.safetensors"
     if not samples.exists():
         say(f"rendering frames of {PLACES} places")
         render_samples(samples, SCENES_SEED, PLACES, workers=workers)
@@ -103,25 +104,22 @@ def _encoder(work: Path, workers: int, say: Say) -> Path:
             lambda p: say(f"step {p.step + 1}: losses {p.losses}, right {p.accuracies}") if p.step % 50 == 0 else None,
         )
         write_bytes_atomic(weights, weights_file(clip))
-    return weights
+    write_bytes_atomic(DEMO_WEIGHTS, packed_weights(load_clip(DEMO_MODEL, str(weights))))
 
 
-def _features(work: Path, workers: int, weights: Path, say: Say) -> Path:
+def _features(clip: Clip, work: Path, workers: int, say: Say) -> Path:
     """Features of the rendered data set, through a bundle without heads."""
-    bundle, features = work / "encoder", work / "features"
+    say("exporting the encoder")
     stride = load_recipe(RECIPE).stride
-    if not (bundle / "bundle.json").exists():
-        say("exporting the encoder")
-        clip, vocabulary = load_clip(CLIP, str(weights)), load_vocabulary(VOCABULARY)
-        settings = ExportSettings(precisions=("cpu8",), parity_video=DEMO_CLIP)
-        export_bundle(Model.zero_shot(clip, vocabulary, stride), bundle, settings)
+    settings = ExportSettings(precisions=("cpu8",), parity_video=DEMO_CLIP)
+    bundle = export_bundle(Model.zero_shot(clip, load_vocabulary(VOCABULARY), stride), work / "encoder", settings)
     say("extracting features")
     extract_dataset(
         load_dataset(work / "scenes", "auto"),
-        features,
-        ExtractionSettings(bundle=load_bundle(bundle).path, stride=stride, keep_windows=True, processes=workers),
+        work / "features",
+        ExtractionSettings(bundle=bundle.path, stride=stride, keep_windows=True, processes=workers),
     )
-    return features
+    return work / "features"
 
 
 def main() -> None:

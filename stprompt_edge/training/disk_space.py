@@ -78,7 +78,13 @@ class DiskNeed:
 
 
 def disk_need(
-    frames: Mapping[str, int | None], bundle: Bundle, out: Path, *, stride: int, keep_windows: bool, index_bytes: int
+    frames: Mapping[str, int | None],
+    bundle: Bundle,
+    out: Path,
+    *,
+    origin: FeatureOrigin,
+    keep_windows: bool,
+    index_bytes: int,
 ) -> DiskNeed:
     """Estimate.
 
@@ -86,26 +92,26 @@ def disk_need(
         frames: camera frames of each video to extract, by name; None where unknown.
         bundle: width and windows.
         out: where the features go; it exists.
-        stride: camera frames per sampled frame.
+        origin: what stands in each file, and the stride.
         keep_windows: whether windows are kept.
         index_bytes: size of the index.
 
     Raises:
         As `disk_errors`, if `out` cannot be asked.
     """
-    sampled = {name: None if count is None else -(-count // stride) for name, count in frames.items()}
+    sampled = {name: None if count is None else -(-count // origin.stride) for name, count in frames.items()}
     known = [count for count in sampled.values() if count is not None]
     width, fine = bundle.manifest.clip.embedding_width, bundle.geometry.fine_count
 
     def total(windows: bool) -> int:
-        header = header_bytes(FeatureOrigin.of(bundle, stride), width, fine, keep_windows=windows)
+        header = header_bytes(origin, width, fine, keep_windows=windows)
         return index_bytes + len(known) * header + estimate_bytes(sum(known), width, fine, keep_windows=windows)
 
     with disk_errors(out):
         free = shutil.disk_usage(out).free
     return DiskNeed(
         sampled_frames=sampled,
-        stride=stride,
+        stride=origin.stride,
         keep_windows=keep_windows,
         file_bytes=total(keep_windows),
         aggregated_bytes=total(False),

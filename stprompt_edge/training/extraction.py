@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,10 +15,10 @@ from stprompt_edge.files import disk_errors, write_text_atomic
 from stprompt_edge.runtime.sources import expected_frames
 from stprompt_edge.training.datasets import Dataset, LabelledVideo, load_dataset
 from stprompt_edge.training.disk_space import DiskNeed, disk_need
-from stprompt_edge.training.extraction_backend import Engine
+from stprompt_edge.training.extraction_backend import Engine, open_engine
 from stprompt_edge.training.extraction_pool import Job, Outcome, extract_jobs
 from stprompt_edge.training.extraction_settings import ExtractionSettings
-from stprompt_edge.training.features import FeatureOrigin, load_features, load_segments, read_origin
+from stprompt_edge.training.features import FeatureOrigin, load_features, load_segments, read_header, source_size
 from stprompt_edge.vocabulary import Vocabulary
 
 if TYPE_CHECKING:  # imports torch, which extraction with ONNX Runtime does not need
@@ -70,23 +70,28 @@ def extract_dataset(
     Raises:
         UsageError: if `out` cannot be written, two videos would share a feature file, or every video is unreadable.
         EnvironmentFailure: the disk is too small, or full; what was written stays and a later run goes on there.
+        Also as `load_bundle` and `open_engine`.
     """
     listener, stop = listener or Listener(), stop or threading.Event()
     bundle = load_bundle(settings.bundle)
     _check_targets(dataset, out)
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-    origin = FeatureOrigin.of(bundle, settings.stride)
-    todo = [video for video in dataset.videos if not _is_done(feature_path(out, video), origin, settings.keep_windows)]
-    outcomes = []
-    if todo:
-        jobs = [Job(name=video.name, video=video.path, target=feature_path(out, video)) for video in todo]
-        frames = _count_frames(jobs, listener, stop)
-        need = _need(frames, bundle, dataset, out, settings)
-        listener.say(need.line)
-        if not settings.force:
-            need.check(out)
-        outcomes = _extract(jobs, need, settings, listener, stop)
+    engine = open_engine(bundle, settings)  # decides what is done already: features of another one are made again
+    with engine.backend:
+        todo = [video for video in dataset.videos if not _is_done(video, out, engine.origin, settings.keep_windows)]
+        outcomes = []
+        if todo:
+            jobs = [Job(name=video.name, video=video.path, target=feature_path(out, video)) for video in todo]
+            frames = _count_frames(jobs, listener, stop)
+            need = _need(frames, bundle, dataset, out, settings, engine.origin)
+            listener.say(need.line)
+            if not settings.force:
+                need.check(out)
+            listener.say(f"{engine.backend.description} ({engine.reason})")
+            with disk_errors(out):
+                (out / INDEX_NAME).unlink(missing_ok=True)  # it is of what was here before
+            outcomes = _extract(jobs, need, settings, engine, listener, stop)
     return _finish(dataset, out, outcomes, len(todo))
 
 
@@ -105,9 +110,10 @@ def extract_from_names(
 
 
 def feature_path(out: Path, video: LabelledVideo) -> Path:
-    """Where a video's features are: its name without the suffix, folders kept; always below `out`."""
+    """Where a video's features are: its name and another suffix behind its own, folders kept; always below `out`."""
     name = Path(video.name)
-    return out.joinpath(*(part for part in name.parts if part not in (name.anchor, ".."))).with_suffix(".safetensors")
+    path = out.joinpath(*(part for part in name.parts if part not in (name.anchor, "..")))
+    return path.with_name(path.name + ".safetensors")
 
 
 def load_training_videos(
@@ -122,17 +128,17 @@ def load_training_videos(
         segments: load the windows too, averaged over so many segments of each video that has them.
 
     Raises:
-        UsageError: no index, a label outside the vocabulary, or features of different origin.
+        UsageError: no index, a label outside the vocabulary, features of different origin, or some that are no good.
     """
     from stprompt_edge.training.batches import FeatureVideo
 
-    entries = [entry for entry in _read_index(folder) if entry["split"] == split]
+    entries = _entries(folder, split)
     labels = [vocabulary.row_of_label(entry["label"]) for entry in entries]  # a wrong one is known before all is read
-    videos, origins, spacings = [], set(), []
+    load_origin(folder, split)
+    videos, spacings = [], []
     for entry, label in zip(entries, labels, strict=True):
         path = folder / entry["file"]
         features = load_features(path, windows=False)
-        origins.add(features.origin)
         spacings.append(features.seconds_between_samples)
         videos.append(
             FeatureVideo(
@@ -141,17 +147,33 @@ def load_training_videos(
                 x_clip=features.x_clip,
                 x_as=features.x_as,
                 segments=load_segments(path, segments) if segments else None,
+                file=path,
             )
         )
-    if len(origins) != 1:
-        what = "no video of this split" if not origins else f"features of {len(origins)} different encoders or strides"
-        raise UsageError(f"{folder}: {what}", remedy="extract the whole data set into one new folder")
     return videos, sorted(spacings)[len(spacings) // 2]
 
 
-def load_origin(folder: Path) -> FeatureOrigin:
-    """What made the features in a folder. Raises UsageError as `load_training_videos`."""
-    return read_origin(folder / _read_index(folder)[0]["file"])[0]
+def load_origin(folder: Path, split: str = "train") -> FeatureOrigin:
+    """What made the features of a split, from the headers of their files.
+
+    Raises:
+        UsageError: no index, no video of the split, or features of different origin.
+    """
+    first, origin = "", None
+    for entry in _entries(folder, split):
+        found = read_header(folder / entry["file"]).origin
+        if origin is None:
+            first, origin = entry["file"], found
+        elif found != origin:
+            key = next(key for key in asdict(origin) if getattr(found, key) != getattr(origin, key))
+            raise UsageError(
+                f"{folder}: features of different origin: {key} of {first} is {getattr(origin, key)}, "
+                f"of {entry['file']} {getattr(found, key)}",
+                remedy="extract the whole data set into one new folder, with one bundle, --stride and --precision",
+            )
+    if origin is None:
+        raise UsageError(f"{folder}: no video of the split {split}", remedy="extract a data set that has some")
+    return origin
 
 
 def _check_targets(dataset: Dataset, out: Path) -> None:
@@ -160,7 +182,7 @@ def _check_targets(dataset: Dataset, out: Path) -> None:
         target = feature_path(out, video)
         if target in owner:
             what = f"'{owner[target]}' and '{video.name}' would have the same feature file {target}"
-            raise UsageError(what, remedy="rename one of the two videos")
+            raise UsageError(what, remedy="rename one of the two videos, or move it")
         owner[target] = video.name
 
 
@@ -173,21 +195,31 @@ def _count_frames(jobs: Sequence[Job], listener: Listener, stop: threading.Event
 
 
 def _need(
-    frames: dict[str, int | None], bundle: Bundle, dataset: Dataset, out: Path, settings: ExtractionSettings
+    frames: dict[str, int | None],
+    bundle: Bundle,
+    dataset: Dataset,
+    out: Path,
+    settings: ExtractionSettings,
+    origin: FeatureOrigin,
 ) -> DiskNeed:
     readable = [video for video in dataset.videos if frames.get(video.name, 0) is not None]
     return disk_need(
         frames,
         bundle,
         out,
-        stride=settings.stride,
+        origin=origin,
         keep_windows=settings.keep_windows,
         index_bytes=len(_index(out, dataset, readable)),
     )
 
 
 def _extract(
-    jobs: Sequence[Job], need: DiskNeed, settings: ExtractionSettings, listener: Listener, stop: threading.Event
+    jobs: Sequence[Job],
+    need: DiskNeed,
+    settings: ExtractionSettings,
+    engine: Engine,
+    listener: Listener,
+    stop: threading.Event,
 ) -> list[Outcome]:
     """Extract, and tell the progress: in frames, since videos are of very different length."""
     weights = need.weights
@@ -203,10 +235,7 @@ def _extract(
         frames += 1
         show()
 
-    def on_engine(engine: Engine) -> None:
-        listener.say(f"{engine.backend.description} ({engine.reason})")
-
-    for outcome in extract_jobs(jobs, settings, stop=stop, on_engine=on_engine, on_frame=on_frame):
+    for outcome in extract_jobs(jobs, settings, engine, stop=stop, on_frame=on_frame):
         outcomes.append(outcome)
         frames = 0
         show()
@@ -235,14 +264,17 @@ def _finish(dataset: Dataset, out: Path, outcomes: Sequence[Outcome], todo: int)
     )
 
 
-def _is_done(path: Path, origin: FeatureOrigin, keep_windows: bool) -> bool:
+def _is_done(video: LabelledVideo, out: Path, origin: FeatureOrigin, keep_windows: bool) -> bool:
+    """Are its features there, of this encoder and of the video as it is now?"""
+    path = feature_path(out, video)
     if not path.exists():
         return False
     try:
-        found, has_windows = read_origin(path)
+        header = read_header(path)
     except UsageError:  # half a file of a killed machine: extracted again
         return False
-    return found == origin and (has_windows or not keep_windows)
+    same_video = source_size(video.path) in (header.source_size, None)  # None: it is gone, and its features are kept
+    return header.origin == origin and same_video and (header.has_windows or not keep_windows)
 
 
 def _index(out: Path, dataset: Dataset, videos: Sequence[LabelledVideo]) -> str:
@@ -259,6 +291,10 @@ def _index(out: Path, dataset: Dataset, videos: Sequence[LabelledVideo]) -> str:
     return json.dumps(index, indent=1) + "\n"
 
 
+def _entries(folder: Path, split: str) -> list[dict[str, str]]:
+    return [entry for entry in _read_index(folder) if entry["split"] == split]
+
+
 def _read_index(folder: Path) -> list[dict[str, str]]:
     path = folder / INDEX_NAME
     try:
@@ -268,6 +304,6 @@ def _read_index(folder: Path) -> list[dict[str, str]]:
     except (OSError, ValueError, KeyError, IndexError, TypeError) as exc:
         raise UsageError(
             f"{folder} holds no features ({type(exc).__name__}: {exc})",
-            remedy="make them: stprompt-edge extract DATASET",
+            remedy="make them, or let the extraction that makes them end: stprompt-edge extract DATASET",
         ) from exc
     return entries

@@ -14,16 +14,18 @@ from stprompt_edge.training.extraction_settings import (
     TORCH_PRECISIONS,
     ExtractionSettings,
 )
+from stprompt_edge.training.features import FeatureOrigin
 
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
-    """An open backend, why it was the one, and how many frames it takes at once."""
+    """An open backend, why it was the one, how many frames it takes at once, and what its features will say."""
 
     name: str  # onnx or torch
     backend: Backend
     reason: str
     batch: int
+    origin: FeatureOrigin
 
 
 def open_engine(bundle: Bundle, settings: ExtractionSettings, threads: int | None = None) -> Engine:
@@ -60,7 +62,8 @@ def _no_cuda() -> str | None:
 
 def _onnx(bundle: Bundle, settings: ExtractionSettings, threads: int | None, reason: str) -> Engine:
     backend = OnnxBackend(bundle, precision=settings.precision, threads=threads)
-    return Engine(name="onnx", backend=backend, reason=reason, batch=settings.batch or CPU_BATCH)
+    origin = FeatureOrigin.of(bundle, settings.stride, precision=backend.precision)
+    return Engine(name="onnx", backend=backend, reason=reason, batch=settings.batch or CPU_BATCH, origin=origin)
 
 
 def _torch(bundle: Bundle, settings: ExtractionSettings, threads: int | None, reason: str) -> Engine:
@@ -74,4 +77,7 @@ def _torch(bundle: Bundle, settings: ExtractionSettings, threads: int | None, re
         bundle, pretrained=settings.pretrained, precision=settings.precision or "fp32", threads=threads
     )
     batch = settings.batch or (CUDA_BATCH if backend.is_cuda else CPU_BATCH)
-    return Engine(name="torch", backend=backend, reason=reason, batch=batch)
+    origin = FeatureOrigin.of(
+        bundle, settings.stride, precision=backend.precision, torch_weights=backend.weights_sha256
+    )
+    return Engine(name="torch", backend=backend, reason=reason, batch=batch, origin=origin)

@@ -56,9 +56,9 @@ class _Stopped(Exception):
 def extract_jobs(
     jobs: Sequence[Job],
     settings: ExtractionSettings,
+    engine: Engine,
     *,
     stop: threading.Event,
-    on_engine: Callable[[Engine], None] = lambda engine: None,
     on_frame: Callable[[], None] = lambda: None,
 ) -> Iterator[Outcome]:
     """Write the features of each job, in the order of completion; fewer outcomes than jobs when stopped.
@@ -66,24 +66,22 @@ def extract_jobs(
     Args:
         jobs: what to do.
         settings: how.
+        engine: opened for these settings; with several processes it is closed, and each opens its own.
         stop: set it to end between two frames.
-        on_engine: told the backend before the first video.
         on_frame: called for each sampled frame; only with a single process.
 
     Raises:
         EnvironmentFailure: disk full, or a process was killed. Also as `open_engine`.
     """
-    bundle = load_bundle(settings.bundle)
-    engine = open_engine(bundle, settings)  # with several processes only to see that it opens, and which it is
-    with engine.backend:
-        on_engine(engine)
-        if settings.processes == 1:
-            for job in jobs:
-                outcome = _extract(job, bundle, engine, settings, stop, on_frame)
-                if outcome is None:
-                    return
-                yield outcome
-            return
+    if settings.processes == 1:
+        bundle = load_bundle(settings.bundle)
+        for job in jobs:
+            outcome = _extract(job, bundle, engine, settings, stop, on_frame)
+            if outcome is None:
+                return
+            yield outcome
+        return
+    engine.backend.close()
     yield from _in_processes(jobs, replace(settings, backend=engine.name), stop)
 
 
@@ -106,7 +104,7 @@ def _extract(
         if stop.is_set():
             raise _Stopped
         features = extract_video(
-            job.video, bundle, engine.backend, stride=settings.stride, keep_windows=settings.keep_windows,
+            job.video, bundle, engine.backend, origin=engine.origin, keep_windows=settings.keep_windows,
             batch=engine.batch, on_frame=next_frame,
         )  # fmt: skip
     except SourceError as exc:

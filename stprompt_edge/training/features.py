@@ -1,8 +1,8 @@
 """Features of videos on disk: one safetensors file for each, made by the packed encoder and preprocessing of the edge.
 
 A feature file holds `x_clip` [T, D] and `x_as` [T, D] (float16), `motion` [T, 49] (float32, pixel motion) and, if kept,
-`windows` [T, 49, D] (float16). Its metadata names the encoder, stride and windows that made it. Where sampled frames
-could not be read, `frames` [T] (int64) has the numbers of those that were.
+`windows` [T, 49, D] (float16). Its metadata names the encoder, stride and windows that made it, and the size of its
+video. Where sampled frames could not be read, `frames` [T] (int64) has the numbers of those that were.
 
 Suffixes: T sampled frames, N fine windows, K selected windows, D width of the embedding.
 """
@@ -13,7 +13,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,14 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from stprompt_edge.bundle import Bundle
+from stprompt_edge.bundle import ENCODER_NAMES, Bundle
 from stprompt_edge.errors import SourceError, UsageError
 from stprompt_edge.files import write_bytes_atomic
 from stprompt_edge.preprocess import Preprocessor
 from stprompt_edge.runtime.backends.base import Backend
 from stprompt_edge.runtime.motion import SecondDifference, Selection, aggregate, pixel_motion, select_windows
 from stprompt_edge.runtime.sampler import Sampler
-from stprompt_edge.runtime.sources import open_source
+from stprompt_edge.runtime.sources import IMAGE_SUFFIXES, open_source
 from stprompt_edge.training.segments import segment_means
 
 _METADATA_KEY = "stprompt-edge"
@@ -37,27 +37,55 @@ _METADATA_KEY = "stprompt-edge"
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureOrigin:
-    """What made a feature file; files of different origin are not trained on together."""
+    """What made a feature file; files of different origin are not trained on together.
+
+    Weights are compared by their values: what they were called does not count.
+    """
 
     clip: str  # open_clip's model name
-    pretrained: str
-    seed: int
+    pretrained: str = field(compare=False)
+    seed: int = field(compare=False)
+    weights_sha256: str  # see `Clip.weights_sha256`
+    precision: str
+    encoder_sha256: str | None  # of the bundle's graph; None for torch, which has none
     stride: int
     windows: int  # K of SA²
     motion_timing: str
 
     @classmethod
-    def of(cls, bundle: Bundle, stride: int) -> FeatureOrigin:
-        """The origin of what `bundle` extracts."""
+    def of(
+        cls, bundle: Bundle, stride: int, *, precision: str = "fp32", torch_weights: str | None = None
+    ) -> FeatureOrigin:
+        """The origin of what `bundle` extracts.
+
+        Args:
+            bundle: names the encoder, K and the motion's timing.
+            stride: camera frames per sampled frame.
+            precision: of the encoder.
+            torch_weights: sha256 of the weights that torch embeds with, in place of the bundle's graph.
+        """
         clip, method = bundle.manifest.clip, bundle.manifest.method
+        graph = bundle.manifest.files.get(ENCODER_NAMES[precision]) if torch_weights is None else None
         return cls(
             clip=clip.model,
             pretrained=clip.pretrained,
             seed=clip.seed,
+            weights_sha256=torch_weights or clip.weights_sha256,
+            precision=precision,
+            encoder_sha256=None if graph is None else graph.sha256,
             stride=stride,
             windows=method.windows,
             motion_timing=method.motion_timing,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureHeader:
+    """What a feature file says of itself."""
+
+    origin: FeatureOrigin
+    source_size: int | None  # see `source_size`
+    has_windows: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +101,18 @@ class VideoFeatures:
         NDArray[np.floating[Any]] | None
     )  # [T, N, D]; float16 fresh from a video, to halve the memory of a long one
     frames: NDArray[np.int64] | None = None  # [T] camera frame of each row; None where no sampled frame is missing
+    source_size: int | None = None  # when reading began, see the function of that name
     warnings: tuple[str, ...] = ()  # what its source said while it was read; not stored
+
+
+def source_size(video: Path) -> int | None:
+    """Bytes of a video file, or pictures of an image folder; None if it cannot be looked at."""
+    try:
+        if video.is_dir():
+            return sum(entry.suffix.lower() in IMAGE_SUFFIXES for entry in video.iterdir())
+        return video.stat().st_size
+    except OSError:
+        return None
 
 
 def extract_video(
@@ -81,7 +120,7 @@ def extract_video(
     bundle: Bundle,
     backend: Backend,
     *,
-    stride: int,
+    origin: FeatureOrigin,
     keep_windows: bool = False,
     batch: int = 1,
     on_frame: Callable[[], None] = lambda: None,
@@ -92,15 +131,16 @@ def extract_video(
         video: file to read.
         bundle: encoder, geometry and SA²'s K and timing.
         backend: the bundle's graphs, open.
-        stride: camera frames per sampled frame.
+        origin: what the backend embeds with, and the stride.
         keep_windows: encode all fine windows and keep them; otherwise only the K selected ones are encoded.
         batch: sampled frames to encode at once.
         on_frame: called after each sampled frame is read; what it raises ends the extraction.
 
     Raises:
-        SourceError: if the video cannot be read.
+        SourceError: if the video cannot be read, or its features cannot be stored: not finite in float16.
     """
-    sampler, preprocess = Sampler(stride), Preprocessor(bundle.preprocessing)
+    size = source_size(video)  # before it is read: of a video that is still being copied it will not be the same later
+    sampler, preprocess = Sampler(origin.stride), Preprocessor(bundle.preprocessing)
     difference = SecondDifference(bundle.manifest.method.motion_timing)
     rows = _Rows(bundle, backend, keep_windows, batch)
     wanted: list[int] = []
@@ -126,16 +166,23 @@ def extract_video(
     rows.encode()
     if not rows.x_clip:
         raise SourceError(f"{video}: none of its sampled frames can be read", remedy="copy it again")
-    return VideoFeatures(
-        origin=FeatureOrigin.of(bundle, stride),
+    features = VideoFeatures(
+        origin=origin,
         seconds_between_samples=spacing,
         x_clip=np.concatenate(rows.x_clip),
         x_as=np.stack(rows.x_as),
         motion=np.stack(rows.motion),
         windows=np.concatenate(rows.windows) if keep_windows else None,
         frames=None if read == wanted else np.array(read, np.int64),
+        source_size=size,
         warnings=tuple(source.warnings),
     )
+    if not all(np.isfinite(tensor).all() for tensor in _stored(features).values()):
+        raise SourceError(
+            f"{video}: the encoder ({origin.precision}) gives values that are not finite in float16",
+            remedy="extract with another --precision",
+        )
+    return features
 
 
 class _Rows:
@@ -183,7 +230,7 @@ class _Rows:
             selected = embeddings[selection.indices] if self._keep_windows else embeddings
             self.x_as.append(aggregate(selected, selection.attention))
         if self._keep_windows:
-            self.windows.append(encoded.fine.astype(np.float16))
+            self.windows.append(_half(encoded.fine))
 
 
 def save_features(path: Path, features: VideoFeatures) -> None:
@@ -192,17 +239,29 @@ def save_features(path: Path, features: VideoFeatures) -> None:
 
 
 def _serialized(features: VideoFeatures) -> bytes:
-    tensors: dict[str, NDArray] = {
-        "x_clip": features.x_clip.astype(np.float16),
-        "x_as": features.x_as.astype(np.float16),
-        "motion": features.motion,
+    description = {
+        "origin": asdict(features.origin),
+        "seconds_between_samples": features.seconds_between_samples,
+        "source_size": features.source_size,
     }
+    return save(_stored(features), metadata={_METADATA_KEY: json.dumps(description)})
+
+
+def _stored(features: VideoFeatures) -> dict[str, NDArray[Any]]:
+    """The tensors of the file."""
+    tensors: dict[str, NDArray[Any]] = {
+        "x_clip": _half(features.x_clip), "x_as": _half(features.x_as), "motion": features.motion,
+    }  # fmt: skip
     if features.windows is not None:
-        tensors["windows"] = features.windows.astype(np.float16, copy=False)
+        tensors["windows"] = _half(features.windows)
     if features.frames is not None:
         tensors["frames"] = features.frames
-    description = {**asdict(features.origin), "seconds_between_samples": features.seconds_between_samples}
-    return save(tensors, metadata={_METADATA_KEY: json.dumps(description)})
+    return tensors
+
+
+def _half(values: NDArray[Any]) -> NDArray[np.float16]:
+    with np.errstate(over="ignore"):  # `extract_video` refuses what is infinite then
+        return values.astype(np.float16, copy=False)
 
 
 def load_features(path: Path, *, windows: bool = True) -> VideoFeatures:
@@ -218,11 +277,11 @@ def load_features(path: Path, *, windows: bool = True) -> VideoFeatures:
     with _opened(path) as (file, description):
         names = [name for name in file.keys() if windows or name != "windows"]  # noqa: SIM118  not a dict
         tensors = {name: file.get_tensor(name) for name in names}
-        spacing = float(description.pop("seconds_between_samples"))
         kept = tensors.get("windows")
         return VideoFeatures(
-            origin=FeatureOrigin(**description),
-            seconds_between_samples=spacing,
+            origin=FeatureOrigin(**description["origin"]),
+            seconds_between_samples=float(description["seconds_between_samples"]),
+            source_size=description["source_size"],
             x_clip=tensors["x_clip"].astype(np.float32),
             x_as=tensors["x_as"].astype(np.float32),
             motion=tensors["motion"],
@@ -261,15 +320,18 @@ def read_windows(path: Path, rows: int) -> Iterator[NDArray[np.float16]]:
             yield windows_TND[first : min(first + rows, length)]
 
 
-def read_origin(path: Path) -> tuple[FeatureOrigin, bool]:
-    """What made a feature file, and whether it holds windows, from its header alone; a file cut short is noticed.
+def read_header(path: Path) -> FeatureHeader:
+    """What a feature file says of itself, without its tensors; a file cut short is noticed.
 
     Raises:
         UsageError: as `load_features`.
     """
     with _opened(path) as (file, description):
-        del description["seconds_between_samples"]
-        return FeatureOrigin(**description), "windows" in file.keys()  # noqa: SIM118  not a dict
+        return FeatureHeader(
+            origin=FeatureOrigin(**description["origin"]),
+            source_size=description["source_size"],
+            has_windows="windows" in file.keys(),  # noqa: SIM118  not a dict
+        )
 
 
 @contextmanager
@@ -281,8 +343,13 @@ def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as exc:
         raise UsageError(
             f"{path} is not a feature file of stprompt-edge ({type(exc).__name__}: {exc})",
-            remedy="extract this video again",
+            remedy=extract_again(path),
         ) from exc
+
+
+def extract_again(path: Path) -> str:
+    """The remedy for a feature file that is no good: `extract` leaves alone what is there."""
+    return f"remove {path}, then extract again" if path.exists() else "extract again"
 
 
 def estimate_bytes(sampled_frames: int, width: int, fine_count: int, *, keep_windows: bool) -> int:
@@ -297,6 +364,7 @@ def header_bytes(origin: FeatureOrigin, width: int, fine_count: int, *, keep_win
     windows = np.zeros((1, fine_count, width), np.float16) if keep_windows else None
     motion = np.zeros((1, fine_count), np.float32)
     features = VideoFeatures(
-        origin=origin, seconds_between_samples=0.64, x_clip=row, x_as=row, motion=motion, windows=windows
-    )
+        origin=origin, seconds_between_samples=0.64, x_clip=row, x_as=row, motion=motion, windows=windows,
+        source_size=10_000_000,
+    )  # fmt: skip
     return len(_serialized(features)) - estimate_bytes(1, width, fine_count, keep_windows=keep_windows)

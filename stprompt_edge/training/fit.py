@@ -18,7 +18,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from stprompt_edge.bundle import ClipSection
 from stprompt_edge.errors import CheckFailed, UsageError
 from stprompt_edge.files import disk_errors, write_bytes_atomic
 from stprompt_edge.model.checkpoint import Checkpoint, save_checkpoint
@@ -133,9 +132,7 @@ class Fit:
         """The weights as they are now, described."""
         task = self.task
         return Checkpoint(
-            clip=ClipSection(
-                model=task.clip.name, pretrained=task.clip.pretrained, seed=task.clip.seed, embedding_width=task.width,
-            ),
+            clip=task.clip.section,
             method=self.method.section(),
             vocabulary=task.vocabulary,
             training={

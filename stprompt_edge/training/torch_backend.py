@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from typing_extensions import Self  # in `typing` from Python 3.11 on
 from stprompt_edge.assets import DEMO_CLIP
 from stprompt_edge.bundle import Bundle
 from stprompt_edge.errors import CheckFailed, EnvironmentFailure, UsageError, nearest
-from stprompt_edge.model.clip import NO_WEIGHTS, load_clip
+from stprompt_edge.model.clip import NO_WEIGHTS, Clip, load_clip
 from stprompt_edge.model.encoder import PackedEncoder
 from stprompt_edge.preprocess import preprocess
 from stprompt_edge.runtime.backends.base import Backend, Encoded, HeadsOutput
@@ -64,8 +65,12 @@ class TorchBackend:
         self._bundle = bundle
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._type = _TYPES[precision]
+        self.precision = precision
+        clip = load_bundle_clip(bundle, pretrained)
+        self.weights_sha256 = clip.weights_sha256  # before the next lines round and move them
+        encoder = PackedEncoder(clip.model.visual, bundle.geometry).eval()
         with gpu_memory("the model", "--processes 1, --precision fp16, or --backend onnx"):
-            self._encoder = load_encoder(bundle, pretrained).to(self._device, self._type)
+            self._encoder: Any = encoder.to(self._device, self._type)
         self._graphs: Backend | None = None
         self.is_cuda = self._device.type == "cuda"
         name = torch.cuda.get_device_name(self._device) if self.is_cuda else "CPU"
@@ -101,8 +106,8 @@ class TorchBackend:
         return self._graphs.heads(**inputs)
 
     def close(self) -> None:
-        """Free the model."""
-        del self._encoder
+        """Free the model. Harmless when it is free already."""
+        self._encoder = None
         if self.is_cuda:
             torch.cuda.empty_cache()  # for the processes that follow
         if self._graphs is not None:
@@ -126,8 +131,8 @@ def gpu_memory(what: str, remedy: str) -> Iterator[None]:
         raise EnvironmentFailure(f"the GPU has not enough memory for {what}", remedy=remedy) from exc
 
 
-def load_encoder(bundle: Bundle, pretrained: str | None = None) -> PackedEncoder:
-    """The encoder that the bundle was exported from, fp32 on the CPU.
+def load_bundle_clip(bundle: Bundle, pretrained: str | None = None) -> Clip:
+    """The CLIP that the bundle was exported from, fp32 on the CPU.
 
     Args:
         bundle: its clip section names model, weights and seed.
@@ -138,7 +143,7 @@ def load_encoder(bundle: Bundle, pretrained: str | None = None) -> PackedEncoder
     """
     section = bundle.manifest.clip
     try:
-        clip = load_clip(section.model, pretrained or section.pretrained, section.seed)
+        return load_clip(section.model, pretrained or section.pretrained, section.seed)
     except (UsageError, EnvironmentFailure) as exc:
         if pretrained is not None or section.pretrained == NO_WEIGHTS:
             raise
@@ -146,7 +151,6 @@ def load_encoder(bundle: Bundle, pretrained: str | None = None) -> PackedEncoder
             f"the weights that {bundle.path} was made with are not here: {exc.what}",
             remedy="pass their file: --pretrained PATH; or --backend onnx, whose graph holds them",
         ) from exc
-    return PackedEncoder(clip.model.visual, bundle.geometry).eval()
 
 
 def check_same_encoder(bundle: Bundle, backend: Backend, graphs: Backend) -> None:

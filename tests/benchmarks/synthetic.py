@@ -10,7 +10,10 @@ from stprompt_edge.training.features import FeatureOrigin, VideoFeatures
 from stprompt_edge.vocabulary import load_vocabulary
 
 WIDTH, FRAMES, WINDOWS, STRIDE = 128, 12, 16, 4
-ORIGIN = FeatureOrigin(clip="c", pretrained="none", seed=0, stride=STRIDE, windows=12, motion_timing="centered")
+ORIGIN = FeatureOrigin(
+    clip="c", pretrained="none", seed=0, weights_sha256="0" * 64, precision="fp32", encoder_sha256=None,
+    stride=STRIDE, windows=12, motion_timing="centered",
+)  # fmt: skip
 
 
 def synthetic(name: str, class_name: str = "fighting", train: int = 12, test: int = 6) -> FeaturedDataset:

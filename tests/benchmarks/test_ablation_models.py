@@ -47,7 +47,8 @@ def noise_videos() -> list[FeatureVideo]:
 def features() -> VideoFeatures:
     rng = np.random.default_rng(0)
     origin = FeatureOrigin(
-        clip="c", pretrained="none", seed=0, stride=4, windows=SELECTED, motion_timing="centered"
+        clip="c", pretrained="none", seed=0, weights_sha256="0" * 64, precision="fp32", encoder_sha256=None,
+        stride=4, windows=SELECTED, motion_timing="centered",
     )  # fmt: skip
     return VideoFeatures(
         origin=origin,

@@ -12,8 +12,10 @@ from benchmarks.featured import DEMO_ENCODER
 from benchmarks.real import (
     EPOCHS,
     LEARNING_RATES,
+    METHODS,
     SUBJECTS,
     TUNING_SEED,
+    Subject,
     Trial,
     choose,
     divided,
@@ -22,6 +24,7 @@ from benchmarks.real import (
     summary,
 )
 from stprompt_edge.model.clip import Clip, load_clip
+from stprompt_edge.training.recipe import load_recipe
 from stprompt_edge.vocabulary import load_vocabulary
 from tests.benchmarks.synthetic import synthetic
 
@@ -49,6 +52,14 @@ def test_ped2_is_divided_by_seed() -> None:
 def test_both_methods_have_the_same_budget() -> None:
     sizes = {len(grid("ped2", DEMO_ENCODER, method)) for method in ("stprompt", "mil-ranking")}
     assert sizes == {len(LEARNING_RATES) * len(EPOCHS)}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("subject", SUBJECTS.values(), ids=lambda subject: subject.name)
+def test_what_is_not_tuned_is_what_train_would_use(subject: Subject, method: str) -> None:
+    trial = grid(subject.name, DEMO_ENCODER, method)[0]
+    tuned = {"learning_rate", "epochs", "stride", "segments"}
+    assert trial.recipe().model_dump(exclude=tuned) == load_recipe(subject.recipe, method).model_dump(exclude=tuned)
 
 
 def test_the_best_figure_decides_and_then_the_best_heat_threshold() -> None:

@@ -62,7 +62,10 @@ def test_what_a_bundle_says_of_itself(small_bundle: Bundle, stprompt_model: Mode
     manifest = small_bundle.manifest
     assert small_bundle.precisions == ("fp32", "fp16", "cpu8")
     assert HEADS_NAME in manifest.files
-    assert manifest.clip == ClipSection(model="stprompt-demo-16", pretrained="none", seed=0, embedding_width=128)
+    assert manifest.clip == ClipSection(
+        model="stprompt-demo-16", pretrained="none", seed=0, embedding_width=128,
+        weights_sha256=stprompt_model.clip.weights_sha256,
+    )  # fmt: skip
     assert manifest.method == stprompt_model.method
     assert manifest.localization.tau == pytest.approx(0.07)  # CLIP's own, of this one
     assert manifest.training == {"note": "seeded"}
@@ -248,7 +251,7 @@ def test_a_checkpoint_of_another_encoder(tmp_path: Path, ranking_model: Model, r
     assert ranking_model.trained is not None
     for model, method in ((ranking_model, "mil-ranking"), (ranking_model, "stprompt")):
         checkpoint = Checkpoint(
-            clip=ranking_bundle.manifest.clip.model_copy(update={"seed": 41}),
+            clip=ranking_bundle.manifest.clip.model_copy(update={"seed": 41, "weights_sha256": "0" * 64}),
             method=model.method.model_copy(update={"name": method}),
             vocabulary=model.vocabulary,
             training={},

@@ -13,7 +13,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from stprompt_edge.bundle import ClipSection, MethodSection
+from stprompt_edge.bundle import MethodSection
 from stprompt_edge.errors import CheckFailed, UsageError
 from stprompt_edge.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from stprompt_edge.model.clip import Clip
@@ -30,9 +30,9 @@ def trained(demo_clip: Clip) -> STPrompt:
 
 
 @pytest.fixture(scope="module")
-def checkpoint(trained: STPrompt) -> Checkpoint:
+def checkpoint(trained: STPrompt, demo_clip: Clip) -> Checkpoint:
     return Checkpoint(
-        clip=ClipSection(model="stprompt-demo-16", pretrained="none", seed=0, embedding_width=128),
+        clip=demo_clip.section,
         method=MethodSection(name="stprompt", stride=4, seconds_between_samples=0.16),
         vocabulary=load_vocabulary("ubnormal"),
         training={"data": "made up", "auc": 0.75},
@@ -160,13 +160,28 @@ def test_a_description_that_does_not_fit(path: Path, edit: Callable[[Any], str],
     [
         ({"seed": 41}, r"with --clip .* --seed 41, got --clip .* --seed 0\n  fix: pass --clip .* --seed 41$"),
         ({"pretrained": "openai"}, r"got --clip .* --seed 0\n  fix: pass --clip stprompt-demo-16 --pretrained openai$"),
-        ({"model": "ViT-B-16"}, r"with --clip ViT-B-16 .*\n  fix: pass --clip ViT-B-16 --pretrained none"),
+        (
+            {},
+            r"with (--clip .* --seed 0), got \1 with other weights \(sha256 .{12}, not 0{12}\)\n.*--pretrained PATH",
+        ),
     ],
 )
-def test_another_encoder(checkpoint: Checkpoint, demo_clip: Clip, change: dict[str, Any], message: str) -> None:
-    other = dataclasses.replace(checkpoint, clip=checkpoint.clip.model_copy(update=change))
+def test_other_weights(checkpoint: Checkpoint, demo_clip: Clip, change: dict[str, Any], message: str) -> None:
+    clip = checkpoint.clip.model_copy(update={"weights_sha256": "0" * 64, **change})
     with pytest.raises(CheckFailed, match=message):
-        other.build(demo_clip)
+        dataclasses.replace(checkpoint, clip=clip).build(demo_clip)
+
+
+def test_the_same_weights_in_another_architecture(checkpoint: Checkpoint, demo_clip: Clip) -> None:
+    """As ViT-B-16 and ViT-B-16-quickgelu are."""
+    clip = checkpoint.clip.model_copy(update={"model": "ViT-B-16"})
+    with pytest.raises(CheckFailed, match=r"with --clip ViT-B-16 .*\n  fix: pass --clip ViT-B-16 --pretrained none"):
+        dataclasses.replace(checkpoint, clip=clip).build(demo_clip)
+
+
+def test_the_same_weights_under_another_name(checkpoint: Checkpoint, demo_clip: Clip) -> None:
+    clip = checkpoint.clip.model_copy(update={"pretrained": "renamed.safetensors"})
+    dataclasses.replace(checkpoint, clip=clip).build(demo_clip)
 
 
 @pytest.mark.parametrize("name", ["prompts.context", "heads.adapter.ln_1.weight"])

@@ -109,6 +109,27 @@ def test_weights_from_a_file(tmp_path: Path, demo_clip: Clip) -> None:
     assert loaded.pretrained == "weights.safetensors"  # the name, since a bundle travels
 
 
+def test_weights_are_known_by_their_values(tmp_path: Path, demo_clip: Clip) -> None:
+    weights = {name: tensor.clone() for name, tensor in weights_of(demo_clip).items()}
+    digests = []
+    for changed in (None, "visual.proj", "text_projection", "token_embedding.weight"):
+        file = tmp_path / f"{changed}" / "weights.safetensors"
+        file.parent.mkdir()
+        content = {**weights, **({changed: weights[changed] + 1e-3} if changed else {})}
+        save_file(content, file)
+        digests.append(load_clip(DEMO, str(file)).weights_sha256)
+    same, image, text, seeded = digests
+    assert same == demo_clip.weights_sha256
+    assert len({same, image, text}) == 3
+    assert seeded == same  # what the seed makes differs between CPUs
+
+
+def test_the_packaged_bundle_names_the_weights_that_ship() -> None:
+    section = load_bundle(DEMO_BUNDLE).manifest.clip
+    assert (section.model, section.pretrained) == (DEMO, "demo")
+    assert load_clip(DEMO, "demo").section == section
+
+
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
 @pytest.mark.parametrize("content", [b"", b"not weights"], ids=["empty", "text"])
 def test_a_file_that_holds_no_weights(tmp_path: Path, content: bytes, suffix: str) -> None:

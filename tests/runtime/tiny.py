@@ -65,7 +65,7 @@ def tiny_bundle(
     manifest = Manifest(
         schema_version=1,
         created_by="tests",
-        clip=ClipSection(model="tiny", pretrained="none", seed=0, embedding_width=width),
+        clip=ClipSection(model="tiny", pretrained="none", seed=0, embedding_width=width, weights_sha256="0" * 64),
         preprocessing=PreprocessingSection(size=28, mean_rgb=CLIP_MEAN_RGB, std_rgb=CLIP_STD_RGB),
         geometry=GeometrySection(
             image_size=28,

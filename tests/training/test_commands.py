@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import io
 import json
 import signal
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,30 +18,38 @@ pytest.importorskip("torch")
 pytest.importorskip("matplotlib")
 
 from rich.console import Console
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from stprompt_edge import cli
 from stprompt_edge.errors import CheckFailed, UsageError
 from stprompt_edge.model.checkpoint import load_checkpoint
-from stprompt_edge.training.features import FeatureOrigin, VideoFeatures, save_features
+from stprompt_edge.model.clip import load_clip
+from stprompt_edge.training.features import FeatureOrigin, VideoFeatures, load_features, save_features
 from stprompt_edge.training.fit import BEST_NAME, LAST_NAME, Fit
 
 WIDTH = 128
 NAMES = {"best.safetensors", "last.safetensors", "state.safetensors", "curves.csv", "curves.png"}
 
 
-def write_features(
-    folder: Path, labels: Sequence[str], *, windows: bool = True, stride: int = 8, count: int = 12
-) -> Path:
-    """Features of noise, as `extract` leaves them."""
-    rng = np.random.default_rng(0)
+@functools.cache
+def made_by(**changes: Any) -> FeatureOrigin:
+    """An origin that fits the recipe, with these changes."""
     origin = FeatureOrigin(
-        clip="stprompt-demo-16", pretrained="none", seed=0, stride=stride, windows=count, motion_timing="centered"
-    )
+        clip="stprompt-demo-16", pretrained="none", seed=0, precision="fp32", encoder_sha256=None, stride=8, windows=12,
+        motion_timing="centered", weights_sha256=load_clip("stprompt-demo-16", "none").weights_sha256,
+    )  # fmt: skip
+    return dataclasses.replace(origin, **changes)
+
+
+def write_features(folder: Path, labels: Sequence[str], *, keep: bool = True, **changes: Any) -> Path:
+    """Features of noise, as `extract` leaves them; `changes` are of their origin."""
+    rng = np.random.default_rng(0)
+    origin = made_by(**changes)
     entries = []
     for n, label in enumerate(labels):
         x = rng.normal(size=(5 + n % 3, WIDTH)).astype(np.float32)
-        kept = rng.normal(size=(len(x), 49, WIDTH)).astype(np.float16) if windows else None
+        kept = rng.normal(size=(len(x), 49, WIDTH)).astype(np.float16) if keep else None
         features = VideoFeatures(
             origin=origin, seconds_between_samples=0.32, x_clip=x, x_as=x, motion=np.zeros((len(x), 49), np.float32),
             windows=kept,
@@ -156,27 +167,77 @@ def test_another_method_in_the_same_folder(features: Path, recipe: Path, tmp_pat
     ],
 )
 def test_what_does_not_fit(tmp_path: Path, recipe: Path, labels: list[str], options: list[str], message: str) -> None:
-    write_features(tmp_path, labels, windows=False)
+    write_features(tmp_path, labels, keep=False)
     with pytest.raises(UsageError, match=message):
         train(tmp_path, tmp_path / "out", recipe, *options)
     assert not (tmp_path / "out").exists()
 
 
 def test_features_of_other_windows_matter_to_stprompt_only(tmp_path: Path, recipe: Path) -> None:
-    write_features(tmp_path, ["normal", "Fighting"], count=5)
+    write_features(tmp_path, ["normal", "Fighting"], windows=5)
     with pytest.raises(UsageError, match=r"are of 5 windows, the recipe .* has 12\n.*windows = 5"):
         train(tmp_path, tmp_path / "out", recipe)
     assert train(tmp_path, tmp_path / "out", recipe, "--method", "mil-ranking")[0] == 0
 
 
+def test_other_weights_of_the_same_name(features: Path, tmp_path: Path, recipe: Path) -> None:
+    """As a file openai.pt that is not the one the features were made with."""
+    write_features(features, ["normal", "Fighting"], weights_sha256="0" * 64)
+    message = r"features in .* were made with the weights none of stprompt-demo-16 \(sha256 0+\), got none \(.*\n.*PATH"
+    with pytest.raises(CheckFailed, match=message):
+        train(features, tmp_path / "out", recipe)
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_of_another_name(features: Path, tmp_path: Path, recipe: Path) -> None:
+    write_features(features, ["normal", "Fighting"], pretrained="openai-B16.pt")
+    with pytest.raises(CheckFailed, match=r"made with the weights openai-B16\.pt of .*, got demo "):
+        train(features, tmp_path / "out", recipe, "--pretrained", "demo")
+    with pytest.raises(UsageError, match=r"weights that the features were made with are not here: .*B16\.pt.*\n.*PATH"):
+        train(features, tmp_path / "out", recipe)
+    weights = tmp_path / "renamed.safetensors"
+    save_file(load_clip("stprompt-demo-16", "none").model.state_dict(), weights)
+    assert train(features, tmp_path / "out", recipe, "--epochs", "1", "--pretrained", str(weights))[0] == 0
+    assert load_checkpoint(tmp_path / "out" / BEST_NAME).clip.pretrained == "renamed.safetensors"
+
+
+def test_the_origin_is_that_of_the_training_videos(tmp_path: Path, recipe: Path) -> None:
+    """A test video of another extraction stands first in the index."""
+    write_features(tmp_path, ["normal", "normal", "Fighting"], stride=16)
+    index = json.loads((tmp_path / "index.json").read_text())
+    index["videos"][0]["split"] = "test"
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    replace_origin(tmp_path / "v0.safetensors", stride=8)
+    with pytest.raises(UsageError, match=r"features have stride 16, the recipe .* has 8"):
+        train(tmp_path, tmp_path / "out", recipe)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"precision": "fp16"}, r"precision of v0\.safetensors is fp32, of v1\.safetensors fp16\n.*one new folder"),
+        ({"stride": 4}, r"stride of v0\.safetensors is 8, of v1\.safetensors 4\n"),
+        ({"encoder_sha256": "0" * 64}, r"encoder_sha256 of v0\.safetensors is None, of v1\.safetensors 0+\n"),
+    ],
+)
+def test_training_videos_of_different_origin(
+    tmp_path: Path, recipe: Path, change: dict[str, Any], message: str
+) -> None:
+    write_features(tmp_path, ["normal", "Fighting"])
+    replace_origin(tmp_path / "v1.safetensors", **change)
+    with pytest.raises(UsageError, match=message):
+        train(tmp_path, tmp_path / "out", recipe)
+
+
+def replace_origin(path: Path, **changes: Any) -> None:
+    save_features(path, dataclasses.replace(load_features(path), origin=made_by(**changes)))
+
+
 def test_values_that_are_not_finite(tmp_path: Path, recipe: Path) -> None:
     write_features(tmp_path, ["normal", "Fighting"])
     x = np.full((3, WIDTH), np.nan, np.float32)
-    origin = FeatureOrigin(
-        clip="stprompt-demo-16", pretrained="none", seed=0, stride=8, windows=12, motion_timing="centered"
-    )
     broken = VideoFeatures(
-        origin=origin,
+        origin=made_by(),
         seconds_between_samples=0.32,
         x_clip=x,
         x_as=x,
@@ -184,5 +245,5 @@ def test_values_that_are_not_finite(tmp_path: Path, recipe: Path) -> None:
         windows=None,
     )
     save_features(tmp_path / "v1.safetensors", broken)
-    with pytest.raises(UsageError, match=r"features of v1\.mp4 have values that are not finite"):
+    with pytest.raises(UsageError, match=r"features of v1\.mp4 have values that are not finite\n.*remove .*/v1\.saf"):
         train(tmp_path, tmp_path / "out", recipe)

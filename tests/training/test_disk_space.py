@@ -9,6 +9,7 @@ from stprompt_edge.bundle import load_bundle
 from stprompt_edge.errors import EnvironmentFailure, UsageError
 from stprompt_edge.training import disk_space
 from stprompt_edge.training.disk_space import DiskNeed, disk_need
+from stprompt_edge.training.features import FeatureOrigin
 
 
 def need(**changes: object) -> DiskNeed:
@@ -67,15 +68,19 @@ def test_is_there_room(changes: dict, remedy: str | None) -> None:
 
 @pytest.mark.parametrize(("frames", "sampled"), [(1, 1), (4, 1), (5, 2), (400, 100), (None, None)])
 def test_frames_are_sampled_from_the_first_on(tmp_path: Path, frames: int | None, sampled: int | None) -> None:
-    found = disk_need({"a": frames}, load_bundle(DEMO_BUNDLE), tmp_path, stride=4, keep_windows=False, index_bytes=100)
+    bundle = load_bundle(DEMO_BUNDLE)
+    origin = FeatureOrigin.of(bundle, 4, precision="cpu8")
+    found = disk_need({"a": frames}, bundle, tmp_path, origin=origin, keep_windows=False, index_bytes=100)
     assert found.sampled_frames == {"a": sampled}
     per_frame = 2 * 128 * 2 + 49 * 4
     header = 0 if sampled is None else found.file_bytes - 100 - sampled * per_frame
     assert found.file_bytes == 100 + header + (sampled or 0) * per_frame
-    assert sampled is None or 300 < header < 800
+    assert sampled is None or 500 < header < 1000
     assert found.free_bytes == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.1)
 
 
 def test_a_folder_that_is_gone(tmp_path: Path) -> None:
+    bundle = load_bundle(DEMO_BUNDLE)
+    origin = FeatureOrigin.of(bundle, 4)
     with pytest.raises(UsageError, match="cannot write"):
-        disk_need({}, load_bundle(DEMO_BUNDLE), tmp_path / "no", stride=4, keep_windows=False, index_bytes=0)
+        disk_need({}, bundle, tmp_path / "no", origin=origin, keep_windows=False, index_bytes=0)

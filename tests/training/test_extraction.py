@@ -7,13 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from numpy.typing import NDArray
 
 from stprompt_edge import files
 from stprompt_edge.assets import DEMO_BUNDLE
+from stprompt_edge.bundle import load_bundle, seal_bundle
 from stprompt_edge.errors import EnvironmentFailure, UsageError
+from stprompt_edge.runtime.backends.base import Encoded
+from stprompt_edge.runtime.backends.onnx import OnnxBackend
 from stprompt_edge.training import extraction
 from stprompt_edge.training.datasets import Dataset, LabelledVideo, load_dataset
 from stprompt_edge.training.disk_space import DiskNeed
+from stprompt_edge.training.features import load_features
 from stprompt_edge.vocabulary import load_vocabulary
 from tests import videos
 
@@ -91,7 +96,7 @@ def test_training_videos_have_rows_of_the_vocabulary(folder: Path) -> None:
     assert sorted(video.label for video in loaded) == [0, 0, fighting, fighting]
     assert spacing > 0
     assert load_origin(folder / "f").stride == 2
-    with pytest.raises(UsageError, match="no video of this split"):
+    with pytest.raises(UsageError, match="no video of the split test"):
         load_training_videos(folder / "f", vocabulary, split="test")
 
 
@@ -178,15 +183,84 @@ def test_features_lie_in_their_folder(tmp_path: Path, name: str) -> None:
     path = feature_path(tmp_path / "f", labelled(Path("v"), name))
     assert path.is_relative_to(tmp_path / "f")
     assert ".." not in path.parts
-    assert path.name == "a.safetensors"
+    assert path.name == "a.mp4.safetensors"
 
 
 def test_two_videos_with_one_feature_file(tmp_path: Path) -> None:
-    pair = (labelled(tmp_path / "a.mp4", "a.mp4"), labelled(tmp_path / "a.avi", "a.avi"))
+    pair = (labelled(tmp_path / "a.mp4", "a.mp4"), labelled(tmp_path.parent / "a.mp4", "../a.mp4"))
     data = Dataset(name="d", root=tmp_path, videos=pair, class_names=("normal",))
-    with pytest.raises(UsageError, match=r"'a.mp4' and 'a.avi' would have the same feature file .*\n.*rename"):
+    with pytest.raises(UsageError, match=r"'a.mp4' and '../a.mp4' would have the same feature file .*\n.*rename"):
         extract_dataset(data, tmp_path / "f", SETTINGS)
     assert not (tmp_path / "f").exists()
+
+
+def test_names_that_differ_only_behind_a_dot(tmp_path: Path) -> None:
+    names = ["a.mp4", "a.avi", "cam.1", "cam.2"]
+    assert len({feature_path(tmp_path, labelled(tmp_path / name, name)) for name in names}) == 4
+
+
+# what is there already
+
+
+@pytest.fixture
+def one(tmp_path: Path) -> Dataset:
+    """One video of six frames."""
+    videos.write_video(tmp_path / "v.mp4", frames=6)
+    video = labelled(tmp_path / "v.mp4", "v.mp4")
+    return Dataset(name="d", root=tmp_path, videos=(video,), class_names=("normal",))
+
+
+def resealed(path: Path, **clip: object) -> ExtractionSettings:
+    """Settings with a copy of the demo bundle whose clip section says this."""
+    shutil.copytree(DEMO_BUNDLE, path)
+    manifest = load_bundle(path).manifest
+    seal_bundle(path, manifest.model_copy(update={"clip": manifest.clip.model_copy(update=clip)}))
+    return replace(SETTINGS, bundle=path)
+
+
+def test_a_bundle_of_other_weights_under_the_same_name(one: Dataset, tmp_path: Path) -> None:
+    extract_dataset(one, tmp_path / "f", SETTINGS)
+    other = resealed(tmp_path / "b", weights_sha256="0" * 64)
+    assert extract_dataset(one, tmp_path / "f", other).written == 1
+    renamed = resealed(tmp_path / "c", weights_sha256="0" * 64, pretrained="renamed.pt")
+    assert extract_dataset(one, tmp_path / "f", renamed).skipped == 1
+
+
+def test_a_video_that_was_still_being_copied(one: Dataset, tmp_path: Path) -> None:
+    path = tmp_path / "v.mp4"
+    content = path.read_bytes()
+    videos.write_video(path, frames=2)
+    extract_dataset(one, tmp_path / "f", SETTINGS)
+    path.write_bytes(content)
+    assert extract_dataset(one, tmp_path / "f", SETTINGS).written == 1
+    assert len(load_features(feature_path(tmp_path / "f", one.videos[0])).x_clip) == 3
+    path.unlink()  # features outlive their video
+    assert extract_dataset(one, tmp_path / "f", SETTINGS).skipped == 1
+
+
+def test_an_extraction_that_is_stopped_leaves_no_index_of_before(one: Dataset, tmp_path: Path) -> None:
+    extract_dataset(one, tmp_path / "f", SETTINGS)
+    stop = threading.Event()
+    stop.set()
+    assert extract_dataset(one, tmp_path / "f", SETTINGS, stop=stop).left == 0  # nothing to do
+    assert (tmp_path / "f" / "index.json").exists()
+    assert extract_dataset(one, tmp_path / "f", replace(SETTINGS, stride=3), stop=stop).left == 1
+    with pytest.raises(UsageError, match=r"holds no features.*\n.*let the extraction that makes them end"):
+        load_origin(tmp_path / "f")
+
+
+def test_features_that_are_not_finite_are_left_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encode, frames = OnnxBackend.encode, []
+
+    def overflowing(backend: OnnxBackend, *arrays: NDArray) -> Encoded:
+        encoded = encode(backend, *arrays)
+        frames.append(encoded)
+        return replace(encoded, frame=encoded.frame * 1e9) if len(frames) == 2 else encoded
+
+    monkeypatch.setattr(OnnxBackend, "encode", overflowing)
+    done = extract_dataset(load_dataset(folder / "data"), folder / "f", SETTINGS)
+    assert done.written == 3
+    assert [name for name, reason in done.unreadable if "not finite" in reason] == ["train/fighting/fighting0.mp4"]
 
 
 def test_listed_videos_that_are_not_there_are_told(tmp_path: Path) -> None:

@@ -9,18 +9,21 @@ from typing import Any
 import pytest
 
 from stprompt_edge.assets import DEMO_BUNDLE
+from stprompt_edge.bundle import ENCODER_NAMES, load_bundle
 from stprompt_edge.errors import EnvironmentFailure, UsageError
 from stprompt_edge.training import extraction_backend
 from stprompt_edge.training.extraction_backend import Engine, open_engine
 from stprompt_edge.training.extraction_settings import ExtractionSettings
 
-BUNDLE: Any = "a bundle"
+BUNDLE = load_bundle(DEMO_BUNDLE)
 
 
 class Opened:
     def __init__(self, bundle: Any, **options: Any) -> None:
         self.options = options
         self.is_cuda = True
+        self.precision = options["precision"] or "cpu8"
+        self.weights_sha256 = "1" * 64
 
 
 class Refusing:
@@ -52,7 +55,12 @@ def test_choice(monkeypatch: pytest.MonkeyPatch, cuda: bool, options: dict, name
     engine = opened(monkeypatch, cuda=cuda, **options)
     assert (engine.name, engine.reason, engine.batch) == (name, reason, batch)
     assert engine.backend.options["threads"] == 3  # type: ignore[attr-defined]
-    if name == "torch":
+    assert engine.origin.precision == engine.backend.precision  # type: ignore[attr-defined]
+    if name == "onnx":
+        assert engine.origin.encoder_sha256 == BUNDLE.manifest.files[ENCODER_NAMES["cpu8"]].sha256
+        assert engine.origin.weights_sha256 == BUNDLE.manifest.clip.weights_sha256
+    else:
+        assert (engine.origin.encoder_sha256, engine.origin.weights_sha256) == (None, "1" * 64)
         assert engine.backend.options["precision"] == options.get("precision", "fp32")  # type: ignore[attr-defined]
 
 

@@ -15,13 +15,14 @@ import torch
 
 from stprompt_edge.bundle import Bundle
 from stprompt_edge.errors import CheckFailed, EnvironmentFailure, UsageError
+from stprompt_edge.model.clip import load_clip
 from stprompt_edge.runtime.backends.fake import FakeBackend
 from stprompt_edge.runtime.backends.onnx import OnnxBackend
 from stprompt_edge.training import torch_backend
-from stprompt_edge.training.features import extract_video
+from stprompt_edge.training.features import FeatureOrigin, extract_video
 from stprompt_edge.training.torch_backend import TorchBackend
 from tests import videos
-from tests.training.small_encoder import small_bundle, small_graph
+from tests.training.small_encoder import NAME, small_bundle, small_graph
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +45,10 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_equals_the_fp32_graph(bundle: Bundle, video: Path, keep_windows: bool, batch: int) -> None:
     with TorchBackend(bundle, device="cpu") as ours, OnnxBackend(bundle) as graphs:
         assert ours.description.endswith("CPU, fp32")
-        found = extract_video(video, bundle, ours, stride=2, keep_windows=keep_windows, batch=batch)
-        expected = extract_video(video, bundle, graphs, stride=2, keep_windows=keep_windows)
-    assert found.origin == expected.origin
+        found = extract_video(
+            video, bundle, ours, origin=FeatureOrigin.of(bundle, 2), keep_windows=keep_windows, batch=batch
+        )
+        expected = extract_video(video, bundle, graphs, origin=FeatureOrigin.of(bundle, 2), keep_windows=keep_windows)
     assert found.x_clip.shape == (5, 32)
     np.testing.assert_array_equal(found.motion, expected.motion)
     np.testing.assert_allclose(found.x_clip, expected.x_clip, atol=1e-3)
@@ -59,7 +61,10 @@ def test_equals_the_fp32_graph(bundle: Bundle, video: Path, keep_windows: bool, 
 
 def test_half_precision_is_close(bundle: Bundle, video: Path) -> None:
     with TorchBackend(bundle, device="cpu", precision="fp16") as half, TorchBackend(bundle, device="cpu") as single:
-        found, expected = (extract_video(video, bundle, each, stride=2, batch=5) for each in (half, single))
+        assert half.weights_sha256 == single.weights_sha256 == load_clip(NAME, "none").weights_sha256
+        found, expected = (
+            extract_video(video, bundle, each, origin=FeatureOrigin.of(bundle, 2), batch=5) for each in (half, single)
+        )
     assert found.x_clip.dtype == found.x_as.dtype == np.float32
     np.testing.assert_allclose(found.x_clip, expected.x_clip, atol=2e-2)
     assert not np.array_equal(found.x_clip, expected.x_clip)
@@ -103,8 +108,9 @@ def test_a_gpu_that_is_too_small(bundle: Bundle, video: Path, monkeypatch: pytes
     with TorchBackend(bundle, device="cpu") as backend:
         monkeypatch.setattr(backend._encoder, "forward", full)
         with pytest.raises(EnvironmentFailure, match=r"not enough memory for 4 frames at once\n.*--batch 2, or fewer"):
-            extract_video(video, bundle, backend, stride=2, batch=4)
-    monkeypatch.setattr(torch_backend, "load_encoder", full)
+            extract_video(video, bundle, backend, origin=FeatureOrigin.of(bundle, 2), batch=4)
+        backend.close()
+    monkeypatch.setattr(torch.nn.Module, "to", full)
     with pytest.raises(EnvironmentFailure, match=r"not enough memory for the model\n.*--precision fp16"):
         TorchBackend(bundle)
 

@@ -38,7 +38,14 @@ from stprompt_edge.training.evaluation.opening import OpenModel, Outcome, Progre
 from stprompt_edge.training.evaluation.records import EvaluationSettings, ScoredVideo
 from stprompt_edge.training.evaluation.scoring import anomalies, frame_labels, rows_of
 from stprompt_edge.training.extraction import feature_path
-from stprompt_edge.training.features import FeatureOrigin, VideoFeatures, load_features, read_origin, read_windows
+from stprompt_edge.training.features import (
+    FeatureOrigin,
+    VideoFeatures,
+    extract_again,
+    load_features,
+    read_header,
+    read_windows,
+)
 
 _ROWS = 256  # sampled frames that the heads judge at once: of mil-ranking, 49 windows each, some 100 MB
 
@@ -129,15 +136,14 @@ def score_features(
 def _feature_outcome(video: LabelledVideo, path: Path, model: OpenModel, wanted: FeatureOrigin) -> Outcome:
     if not path.is_file():
         return f"no features: {path} is missing"
-    header = outcome_of(lambda: read_origin(path))
+    header = outcome_of(lambda: read_header(path))
     if isinstance(header, str):
         return header
-    origin, has_windows = header
     backend, method = model.backend, model.bundle.manifest.method
     assert isinstance(backend, CheckpointBackend)
     aggregated = isinstance(backend.model, STPrompt)
-    _check_origin(path, origin, wanted, aggregated=aggregated)
-    if not aggregated and not has_windows:
+    _check_origin(path, header.origin, wanted, aggregated=aggregated)
+    if not aggregated and not header.has_windows:
         raise UsageError(
             f"{path} holds no windows, and {method.name} judges all of them",
             remedy="extract into the same folder again with --keep windows",
@@ -176,7 +182,7 @@ def feature_scores(
         scores = torch.sigmoid(torch.from_numpy(np.array(smoothed(np.concatenate(logits)[:, None], 1, method.sigma))))
     values = scores.double().numpy().reshape(-1)
     if not np.isfinite(values).all():
-        raise UsageError(f"the features in {path} give scores that are not finite", remedy="extract this video again")
+        raise UsageError(f"the features in {path} give scores that are not finite", remedy=extract_again(path))
     return values
 
 
@@ -186,13 +192,14 @@ def _aligned_scores(heads: HeadsOutput, method: MethodSection) -> Tensor:
 
 
 def _check_origin(path: Path, found: FeatureOrigin, wanted: FeatureOrigin, *, aggregated: bool) -> None:
-    names = ["clip", "pretrained", "seed", "stride"]
+    names = ["clip", "weights_sha256", "stride"]
     if aggregated:  # which windows went into x_as
         names += ["windows", "motion_timing"]
     for name in names:
         if getattr(found, name) != getattr(wanted, name):
+            weights = f", weights {found.pretrained} and {wanted.pretrained}" if name == "weights_sha256" else ""
             raise UsageError(
-                f"{path} was extracted with {name} {getattr(found, name)}, expected {getattr(wanted, name)}",
+                f"{path} was extracted with {name} {getattr(found, name)}, expected {getattr(wanted, name)}{weights}",
                 remedy="extract again with what the checkpoint was trained with, or leave out --features",
             )
 

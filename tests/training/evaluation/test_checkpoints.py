@@ -54,7 +54,7 @@ def checkpoint(tmp_path: Path, demo_clip: Clip) -> Callable[..., Path]:
             model = (
                 MilRanking(width, 1.0) if method == "mil-ranking" else STPrompt(demo_clip, VOCABULARY.class_names, 1.0)
             )
-        section = {"model": demo_clip.name, "pretrained": "none", "seed": 0, "embedding_width": width, **clip}
+        section = {**demo_clip.section.model_dump(), **clip}
         path = tmp_path / f"{method}.safetensors"
         save_checkpoint(
             path,
@@ -78,7 +78,8 @@ def extract(dataset: Dataset, checkpoint: Path, out: Path, *, keep: bool, stride
         if video.name != leave_out:
             path = feature_path(out, video)
             path.parent.mkdir(parents=True, exist_ok=True)
-            features = extract_video(video.path, model.bundle, model.backend, stride=stride, keep_windows=keep)
+            origin = FeatureOrigin.of(model.bundle, stride)
+            features = extract_video(video.path, model.bundle, model.backend, origin=origin, keep_windows=keep)
             save_features(path, features)
     return out
 
@@ -207,6 +208,19 @@ def test_pictures_that_cannot_be_read_do_not_shift_the_others(
     assert stored.warnings == ()
 
 
+def test_features_of_other_weights_of_the_same_name(
+    dataset: Dataset, checkpoint: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = checkpoint()
+    features = extract(dataset, path, tmp_path / "features", keep=False)
+    for file in features.rglob("*.safetensors"):
+        content = load_features(file)
+        other = dataclasses.replace(content.origin, weights_sha256="0" * 64)
+        save_features(file, dataclasses.replace(content, origin=other))
+    with pytest.raises(UsageError, match=r"extracted with weights_sha256 0{64}, expected .*, weights none and none\n"):
+        run(path, dataset, features=features)
+
+
 def test_features_whose_video_is_not_what_it_was(
     dataset: Dataset, checkpoint: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -227,7 +241,7 @@ def test_features_whose_video_is_not_what_it_was(
 
 def test_another_encoder_is_refused(dataset: Dataset, checkpoint: Callable[..., Path]) -> None:
     with pytest.raises(CheckFailed, match=r"the checkpoint was trained with --clip stprompt-demo-16 --pretrained x.pt"):
-        run(checkpoint(pretrained="x.pt"), dataset, pretrained="none")
+        run(checkpoint(pretrained="x.pt", weights_sha256="0" * 64), dataset, pretrained="none")
 
 
 def test_what_is_no_checkpoint_is_told(dataset: Dataset, tmp_path: Path) -> None:

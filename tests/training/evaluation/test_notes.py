@@ -22,7 +22,7 @@ pytest.importorskip("sklearn")
 def trained(**method: Any) -> Bundle:
     """A bundle whose CLIP has real weights."""
     bundle = tiny_bundle(motion_timing="causal", **method)
-    clip = ClipSection(model="tiny", pretrained="openai", seed=0, embedding_width=16)
+    clip = ClipSection(model="tiny", pretrained="openai", seed=0, embedding_width=16, weights_sha256="0" * 64)
     return Bundle(**{**vars(bundle), "manifest": bundle.manifest.model_copy(update={"clip": clip})})
 
 
