@@ -71,8 +71,9 @@ def score_line(progress: Progress, threshold: float) -> Text:
 def live_steps(console: Console) -> Iterator[Callable[[str, float], None]]:
     """A bar over named steps; yields a function of what is done now and the fraction done."""
     bar = Bar(
-        BarColumn(), TextColumn("{task.percentage:3.0f} %"), TextColumn("{task.description}"), TimeElapsedColumn(),
-        TextColumn("left"), TimeRemainingColumn(), console=console, transient=True, speed_estimate_period=ETA_SECONDS,
+        BarColumn(), TextColumn("{task.percentage:3.0f} %"), TextColumn("{task.description}", markup=False),
+        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=console, transient=True,
+        speed_estimate_period=ETA_SECONDS,
     )  # fmt: skip
     with bar:
         task = bar.add_task("starting", total=1.0)

@@ -36,6 +36,13 @@ def test_the_time_left_survives_steps_of_minutes(monkeypatch: pytest.MonkeyPatch
         assert "left 0:07:00" in text_of(bars[0])
 
 
+def test_a_file_name_in_the_progress_is_no_markup() -> None:
+    console = Console(file=io.StringIO(), width=120, force_terminal=True)
+    with live_steps(console) as show:
+        show("[red]a[/b].mp4", 0.5)
+    assert "[red]a[/b].mp4" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
 def test_the_report_of_an_extraction() -> None:
     done = Extraction(
         written=3,

@@ -40,6 +40,8 @@ from stprompt_edge.runtime.timing import StageTimer
 
 LocalizeWhen = Literal["alarm", "always", "never"]
 
+_NO_PICTURE = np.zeros((0, 0, 3), np.uint8)
+
 
 @dataclass(frozen=True, kw_only=True)
 class DetectedFrame:
@@ -59,6 +61,11 @@ class _Step:
     fine: NDArray[np.float32] | None = None  # [49, D] when all fine windows were encoded
     coarse: NDArray[np.float32] | None = None  # [16, D] when all coarse windows were encoded
 
+    def forget_picture(self) -> None:
+        """What is still to come needs the embedding of the frame, no more."""
+        self.frame = CameraFrame(index=self.frame.index, seconds=self.frame.seconds, image_bgr=_NO_PICTURE)
+        self.preprocessed = self.fine = self.coarse = None
+
 
 class Detector:
     """A stream of sampled frames of one camera.
@@ -74,6 +81,8 @@ class Detector:
         localize_also: is this sampled frame to be localized whatever `localize` says? It costs such a frame a second
             pass through the encoder, so that its score stays what it would have been.
         on_features: told the embedding and the vector to smooth of each sampled frame, in order; see `Scorer`.
+        keep_pictures: False where nobody draws the frames that come back, or localizes them: theirs are then empty, and
+            a long lookahead holds embeddings instead of pictures.
     """
 
     def __init__(
@@ -87,7 +96,9 @@ class Detector:
         device_frames: bool = True,
         localize_also: Callable[[CameraFrame], bool] = lambda frame: False,
         on_features: Callable[[NDArray[np.float32], NDArray[np.float32]], None] = lambda x_clip_D, features: None,
+        keep_pictures: bool = True,
     ) -> None:
+        assert keep_pictures or localize == "never"  # what is localized later is encoded again
         self._method = bundle.manifest.method
         self._class_names = bundle.vocabulary.class_names
         self._geometry = bundle.geometry
@@ -95,6 +106,7 @@ class Detector:
         self._localize: LocalizeWhen = localize
         self._localize_also = localize_also
         self._on_features = on_features
+        self._keep_pictures = keep_pictures
         self._preprocess = Preprocessor(bundle.preprocessing)
         self._difference = SecondDifference(self._method.motion_timing)
         self._scorer = make_scorer(bundle, backend)
@@ -169,6 +181,8 @@ class Detector:
             features = self._scorer.features(step.x_clip_D, selected_KD, selection.attention)
             context = self._kernel.push(features)
         self._on_features(step.x_clip_D, features)
+        if not self._keep_pictures:
+            step.forget_picture()
         self._awaiting_context.append(step)
         if context is not None:
             yield self._detect(self._awaiting_context.popleft(), context)

@@ -110,7 +110,7 @@ def choose_alarm(videos: Sequence[ScoredVideo], method: MethodSection) -> AlarmS
         raise UsageError("no threshold keeps the false alarms within the budget", remedy="train longer")
     point, seconds = max(found, key=lambda pair: goodness(pair[0]))
     return AlarmSection(
-        threshold_on=round(point.threshold_on, 4),
-        threshold_off=round(point.threshold_off, 4),
+        threshold_on=point.threshold_on,  # not rounded: the next peak may be in the fifth decimal
+        threshold_off=point.threshold_off,
         min_seconds=seconds,
     )

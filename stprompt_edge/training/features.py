@@ -2,7 +2,7 @@
 
 A feature file holds `x_clip` [T, D] and `x_as` [T, D] (float16), `motion` [T, 49] (float32, pixel motion) and, if kept,
 `windows` [T, 49, D] (float16). Its metadata names the encoder, stride and windows that made it, and the size of its
-video.
+video. Where sampled frames could not be read, `frames` [T] (int64) has the numbers of those that were.
 
 Suffixes: T sampled frames, N fine windows, K selected windows, D width of the embedding.
 """
@@ -100,6 +100,7 @@ class VideoFeatures:
     windows: (
         NDArray[np.floating[Any]] | None
     )  # [T, N, D]; float16 fresh from a video, to halve the memory of a long one
+    frames: NDArray[np.int64] | None = None  # [T] camera frame of each row; None where no sampled frame is missing
     source_size: int | None = None  # when reading began, see the function of that name
     warnings: tuple[str, ...] = ()  # what its source said while it was read; not stored
 
@@ -142,9 +143,18 @@ def extract_video(
     sampler, preprocess = Sampler(origin.stride), Preprocessor(bundle.preprocessing)
     difference = SecondDifference(bundle.manifest.method.motion_timing)
     rows = _Rows(bundle, backend, keep_windows, batch)
+    wanted: list[int] = []
+    read: list[int] = []
+
+    def takes(index: int) -> bool:
+        if sampler.takes(index):
+            wanted.append(index)
+        return sampler.takes(index)
+
     with open_source(str(video)) as source:
         spacing = sampler.seconds_between_samples(source.info.fps)
-        for frame in source.frames(sampler.takes):
+        for frame in source.frames(takes):
+            read.append(frame.index)
             prepared = preprocess(frame.image_bgr)
             rows.add_image(prepared.image)
             ready = difference.push(prepared.luma)
@@ -163,6 +173,7 @@ def extract_video(
         x_as=np.stack(rows.x_as),
         motion=np.stack(rows.motion),
         windows=np.concatenate(rows.windows) if keep_windows else None,
+        frames=None if read == wanted else np.array(read, np.int64),
         source_size=size,
         warnings=tuple(source.warnings),
     )
@@ -241,7 +252,11 @@ def _stored(features: VideoFeatures) -> dict[str, NDArray[Any]]:
     tensors: dict[str, NDArray[Any]] = {
         "x_clip": _half(features.x_clip), "x_as": _half(features.x_as), "motion": features.motion,
     }  # fmt: skip
-    return tensors if features.windows is None else {**tensors, "windows": _half(features.windows)}
+    if features.windows is not None:
+        tensors["windows"] = _half(features.windows)
+    if features.frames is not None:
+        tensors["frames"] = features.frames
+    return tensors
 
 
 def _half(values: NDArray[Any]) -> NDArray[np.float16]:
@@ -271,6 +286,7 @@ def load_features(path: Path, *, windows: bool = True) -> VideoFeatures:
             x_as=tensors["x_as"].astype(np.float32),
             motion=tensors["motion"],
             windows=None if kept is None else kept.astype(np.float32),
+            frames=tensors.get("frames"),
         )
 
 
@@ -287,6 +303,21 @@ def load_segments(path: Path, segments: int) -> NDArray[np.float16] | None:
             return None
         windows_TND = file.get_slice("windows")
         return segment_means(windows_TND, windows_TND.get_shape()[0], segments)
+
+
+def read_windows(path: Path, rows: int) -> Iterator[NDArray[np.float16]]:
+    """The windows of a feature file, at most so many rows of them at a time: [rows, N, D]; none if it has none.
+
+    Raises:
+        UsageError: as `load_features`.
+    """
+    with _opened(path) as (file, _):
+        if "windows" not in file.keys():  # noqa: SIM118  not a dict
+            return
+        windows_TND = file.get_slice("windows")
+        length = windows_TND.get_shape()[0]
+        for first in range(0, length, rows):
+            yield windows_TND[first : min(first + rows, length)]
 
 
 def read_header(path: Path) -> FeatureHeader:

@@ -253,7 +253,7 @@ def time_to_alarm(
     Args:
         scores, seconds, settings: as in `alarm_states`.
         start_seconds: time of the first true abnormal frame.
-        end_seconds: a sampled frame at or after this time is too late; the anomaly's end, plus any grace given.
+        end_seconds: an alarm that is known at or after this time is too late; the anomaly's end, plus any grace given.
         known_seconds: [T] float, when each score is known: later than its frame where it needs later frames. None
             for at once.
 
@@ -276,9 +276,9 @@ def alarm_delay(
     states: ArrayLike, seconds: ArrayLike, known_seconds: ArrayLike, start_seconds: float, end_seconds: float
 ) -> float:
     """`time_to_alarm` of states that `alarm_states` gave: [T] bool and [T] float; nothing is checked."""
-    seconds_T = np.asarray(seconds)
-    hits = np.flatnonzero(np.asarray(states) & (seconds_T >= start_seconds) & (seconds_T < end_seconds))
-    return float(np.asarray(known_seconds)[hits[0]] - start_seconds) if len(hits) else math.inf
+    known_T = np.asarray(known_seconds)  # never before its frame
+    hits = np.flatnonzero(np.asarray(states) & (np.asarray(seconds) >= start_seconds) & (known_T < end_seconds))
+    return float(known_T[hits[0]] - start_seconds) if len(hits) else math.inf
 
 
 def alarm_count(states: ArrayLike) -> int:

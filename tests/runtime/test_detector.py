@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import tracemalloc
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -362,6 +364,26 @@ def test_frames_are_held_no_longer_than_they_are_needed(motion: str, timing: str
     assert len(detector._awaiting_motion) == detector._difference.delay
     assert len(detector._awaiting_context) == detector._kernel.lookahead
     assert len(detector._difference._recent) == 3
+
+
+@pytest.mark.parametrize(("motion", "timing"), VARIANTS)
+def test_pictures_that_nobody_draws_are_not_held_for_the_lookahead(motion: str, timing: str) -> None:
+    bundle = tiny_bundle(motion=motion, motion_timing=timing)
+    frames = random_frames(30)
+    expected = detect(frames, bundle, FakeBackend(bundle), lookahead=None, localize="never")
+    detector = Detector(bundle, FakeBackend(bundle), lookahead=None, localize="never", keep_pictures=False)
+    pictures: list[weakref.ref[Any]] = []
+    found: list[DetectedFrame] = []
+    for one in frames:
+        frame = dataclasses.replace(one, image_bgr=one.image_bgr.copy())
+        pictures.append(weakref.ref(frame.image_bgr))
+        found += detector.push(frame)
+        del frame
+        assert sum(picture() is not None for picture in pictures) <= 1 + detector._difference.delay
+    found += detector.flush()
+    assert [one.detection.score for one in found] == [one.detection.score for one in expected]
+    assert [one.detection.frame_index for one in found] == list(range(30))
+    assert all(one.frame.image_bgr.size == 0 for one in found)
 
 
 def test_memory_is_flat_over_100_000_steps() -> None:

@@ -4,7 +4,9 @@ import pytest
 from stprompt_edge.assets import DEMO_BUNDLE
 from stprompt_edge.bundle import Bundle, load_bundle
 from stprompt_edge.errors import UsageError
+from stprompt_edge.runtime.alarm import AlarmSettings
 from stprompt_edge.training.demo_thresholds import LocatedWindows, choose_alarm, choose_localization
+from stprompt_edge.training.evaluation.operating import Footage
 from stprompt_edge.training.evaluation.records import Anomaly, ScoredVideo
 
 
@@ -63,3 +65,16 @@ def test_a_threshold_above_what_normal_videos_reach_for_long(bundle):
     noisy = scored("noisy", "normal", [1.0] * 8, ())
     with pytest.raises(UsageError, match="within the budget"):
         choose_alarm([*videos, noisy], bundle.manifest.method)
+
+
+@pytest.mark.parametrize(("normal", "abnormal"), [(0.72344, 0.72345), (0.99996, 0.99997)])
+def test_a_threshold_between_close_peaks_still_tells_them_apart(bundle, normal, abnormal):
+    anomaly = Anomaly(start_seconds=2.0, end_seconds=8.0)
+    videos = [
+        scored("quiet", "normal", [normal] * 8, ()),
+        scored("fight", "fighting", [0.1, 0.1] + [abnormal] * 6, (anomaly,)),
+    ]
+    alarm = choose_alarm(videos, bundle.manifest.method)
+    assert normal < alarm.threshold_on <= abnormal
+    point = Footage(videos, 0, 0).point(AlarmSettings.from_bundle(alarm))
+    assert (point.false_alarms, point.detected) == (0, 1)

@@ -2,6 +2,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from stprompt_edge.training.features import (
     load_features,
     load_segments,
     read_header,
+    read_windows,
     save_features,
     source_size,
 )
@@ -82,6 +84,23 @@ def test_round_trip(extracted: tuple[VideoFeatures, VideoFeatures], tmp_path: Pa
             read_header(path)
 
 
+def test_rows_know_their_frames_where_some_cannot_be_read(tmp_path: Path) -> None:
+    bundle = load_bundle(DEMO_BUNDLE)
+    backend = FakeBackend(bundle)
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for index in range(12):
+        cv2.imwrite(str(folder / f"{index}.png"), videos.picture(index, 64, 48))
+    origin = FeatureOrigin.of(bundle, 4)
+    whole = extract_video(folder, bundle, backend, origin=origin)
+    (folder / "4.png").write_bytes(b"damaged")
+    damaged = extract_video(folder, bundle, backend, origin=origin)
+    for name, features, expected in (("whole", whole, None), ("damaged", damaged, [0, 8])):
+        save_features(tmp_path / name, features)
+        frames = load_features(tmp_path / name).frames
+        assert (frames if frames is None else frames.tolist()) == expected
+
+
 def test_segments_are_means_of_the_kept_windows(extracted: tuple[VideoFeatures, VideoFeatures], tmp_path: Path) -> None:
     for name, features in zip(("kept", "aggregated"), extracted, strict=True):
         save_features(tmp_path / name, features)
@@ -92,6 +111,10 @@ def test_segments_are_means_of_the_kept_windows(extracted: tuple[VideoFeatures, 
     assert segments.dtype == np.float16
     np.testing.assert_allclose(segments, [windows[:2].mean(0), windows[2:].mean(0)], rtol=1e-3, atol=1e-3)
     assert load_segments(tmp_path / "aggregated", 2) is None
+    blocks = list(read_windows(tmp_path / "kept", 2))
+    assert [len(block) for block in blocks] == [2, 2, 1]
+    np.testing.assert_array_equal(np.concatenate(blocks), windows)
+    assert list(read_windows(tmp_path / "aggregated", 2)) == []
 
 
 @pytest.mark.parametrize("content", [b"", b"text", bytes(100)])

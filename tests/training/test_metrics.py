@@ -216,6 +216,9 @@ def test_a_score_that_needs_later_frames_gives_a_later_alarm() -> None:
     known = [1.0, 2.0, 3.5, 4.0]  # one frame later, the third one late
     assert m.time_to_alarm([0, 0, 1, 1], range(4), ON, start_seconds=1.5, known_seconds=known) == 2.0
     assert m.time_to_alarm([0, 0, 0, 0], range(4), ON, start_seconds=1.5, known_seconds=known) == math.inf
+    for end, expected in ((3.5, math.inf), (3.6, 2.0)):  # known when it is over, or just before
+        late = m.time_to_alarm([0, 0, 1, 1], range(4), ON, start_seconds=1.5, end_seconds=end, known_seconds=known)
+        assert late == expected
 
 
 @pytest.mark.parametrize(("states", "count"), [([], 0), ([1], 1), ([0, 1, 1, 0, 1], 2), ([1, 0, 1], 2), ([0, 0], 0)])

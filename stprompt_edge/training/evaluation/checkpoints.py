@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from typing_extensions import Self  # in `typing` from Python 3.11 on
 
-from stprompt_edge.bundle import Bundle
+from stprompt_edge.bundle import Bundle, MethodSection
 from stprompt_edge.errors import SourceError, UsageError
 from stprompt_edge.export.exporting import Model, describe, embed_vocabulary
 from stprompt_edge.geometry import Geometry
@@ -32,11 +33,21 @@ from stprompt_edge.model.stprompt import STPrompt
 from stprompt_edge.runtime.backends.base import Encoded, HeadsOutput
 from stprompt_edge.runtime.sources import IMAGE_FOLDER_FPS, open_source
 from stprompt_edge.training.datasets import LabelledVideo
+from stprompt_edge.training.evaluation.lookahead import smoothed
 from stprompt_edge.training.evaluation.opening import OpenModel, Outcome, Progress, outcome_of
 from stprompt_edge.training.evaluation.records import EvaluationSettings, ScoredVideo
-from stprompt_edge.training.evaluation.scoring import anomalies, frame_labels
+from stprompt_edge.training.evaluation.scoring import anomalies, frame_labels, rows_of
 from stprompt_edge.training.extraction import feature_path
-from stprompt_edge.training.features import FeatureOrigin, VideoFeatures, load_features
+from stprompt_edge.training.features import (
+    FeatureOrigin,
+    VideoFeatures,
+    extract_again,
+    load_features,
+    read_header,
+    read_windows,
+)
+
+_ROWS = 256  # sampled frames that the heads judge at once: of mil-ranking, 49 windows each, some 100 MB
 
 
 class CheckpointBackend:
@@ -115,40 +126,69 @@ def score_features(
         UsageError: features of another encoder or stride than the checkpoint's, or without what its method needs.
     """
     assert settings.features is not None
-    assert isinstance(model.backend, CheckpointBackend)
     stride = settings.stride or model.bundle.manifest.method.stride
     for done, video in enumerate(videos, 1):
         path = feature_path(settings.features, video)
-        if not path.is_file():
-            yield video, f"no features: {path} is missing"
-            continue
-        features = load_features(path)
-        aggregated = isinstance(model.backend.model, STPrompt)
-        _check_origin(path, features.origin, FeatureOrigin.of(model.bundle, stride), aggregated=aggregated)
-        scores = feature_scores(features, model.bundle, model.backend, path)
-        yield video, outcome_of(lambda v=video, f=features, s=scores: _judged(v, f, s))  # type: ignore[misc]
+        yield video, _feature_outcome(video, path, model, FeatureOrigin.of(model.bundle, stride))
         progress(video.name, done / len(videos))
 
 
-@torch.inference_mode()
-def feature_scores(
-    features: VideoFeatures, bundle: Bundle, backend: CheckpointBackend, path: Path
-) -> NDArray[np.float64]:
-    """[T] offline scores of a whole video by the trained model."""
-    method = bundle.manifest.method
-    if isinstance(backend.model, STPrompt):
-        prompts = torch.from_numpy(bundle.text.label_prompts)
-        x_clip, x_as = torch.from_numpy(features.x_clip), torch.from_numpy(features.x_as)
-        logits = backend.model.with_prompts(x_clip, x_as, prompts)
-        scores = anomaly_score(logits.anomaly_logit, logits.similarity, method.tau, method.score)
-    elif features.windows is None:
+def _feature_outcome(video: LabelledVideo, path: Path, model: OpenModel, wanted: FeatureOrigin) -> Outcome:
+    if not path.is_file():
+        return f"no features: {path} is missing"
+    header = outcome_of(lambda: read_header(path))
+    if isinstance(header, str):
+        return header
+    backend, method = model.backend, model.bundle.manifest.method
+    assert isinstance(backend, CheckpointBackend)
+    aggregated = isinstance(backend.model, STPrompt)
+    _check_origin(path, header.origin, wanted, aggregated=aggregated)
+    if not aggregated and not header.has_windows:
         raise UsageError(
             f"{path} holds no windows, and {method.name} judges all of them",
             remedy="extract into the same folder again with --keep windows",
         )
+
+    def score() -> ScoredVideo:
+        features = load_features(path, windows=False)
+        return _judged(video, features, feature_scores(path, features, method, backend))
+
+    return outcome_of(score)
+
+
+def feature_scores(
+    path: Path, features: VideoFeatures, method: MethodSection, backend: CheckpointBackend
+) -> NDArray[np.float64]:
+    """[T] offline scores of a whole video by the trained model, its heads on some rows at a time.
+
+    Args:
+        path: of the feature file; windows are read from it as they are judged.
+        features: what else it holds.
+        method: of the checkpoint.
+        backend: the checkpoint, open.
+
+    Raises:
+        UsageError: a score is not finite, or the file is damaged.
+    """
+    if isinstance(backend.model, STPrompt):
+        rows = features.x_clip + features.x_as
+        context = np.array(smoothed(rows, rows.shape[1], method.sigma), np.float32)
+        blocks = [slice(first, first + _ROWS) for first in range(0, len(rows), _ROWS)]
+        found = [backend.heads(context=context[block], clip=features.x_clip[block]) for block in blocks]
+        scores = torch.cat([_aligned_scores(heads, method) for heads in found])
     else:
-        scores = torch.sigmoid(backend.model(torch.from_numpy(features.windows)).anomaly_logit)
-    return scores.double().numpy()
+        windows = read_windows(path, _ROWS)
+        logits = [backend.heads(windows=block.astype(np.float32)).anomaly_logit for block in windows]
+        scores = torch.sigmoid(torch.from_numpy(np.array(smoothed(np.concatenate(logits)[:, None], 1, method.sigma))))
+    values = scores.double().numpy().reshape(-1)
+    if not np.isfinite(values).all():
+        raise UsageError(f"the features in {path} give scores that are not finite", remedy=extract_again(path))
+    return values
+
+
+def _aligned_scores(heads: HeadsOutput, method: MethodSection) -> Tensor:
+    logit, similarity = torch.from_numpy(heads.anomaly_logit), torch.from_numpy(heads.similarity)
+    return anomaly_score(logit, similarity, method.tau, method.score)
 
 
 def _check_origin(path: Path, found: FeatureOrigin, wanted: FeatureOrigin, *, aggregated: bool) -> None:
@@ -166,26 +206,29 @@ def _check_origin(path: Path, found: FeatureOrigin, wanted: FeatureOrigin, *, ag
 
 def _judged(video: LabelledVideo, features: VideoFeatures, scores: NDArray[np.float64]) -> ScoredVideo:
     """Feature files do not know how many frames their video has: its header does, unless it is wrong or gone."""
-    stride, sampled = features.origin.stride, len(scores)
+    stride = features.origin.stride
+    read = np.arange(len(scores)) * stride if features.frames is None else features.frames
     fps, frames = _rate_and_frames(video)
     if not fps:
         spacing = features.seconds_between_samples
         fps = stride / spacing if spacing > 0 else IMAGE_FOLDER_FPS
     warnings: tuple[str, ...] = ()
-    if math.ceil((frames or 0) / stride) != sampled:
-        warnings = (f"its number of frames is not known exactly: {sampled * stride} are assumed",)
-        frames = sampled * stride
+    expected, least = math.ceil((frames or 0) / stride), int(read[-1]) // stride + 1
+    if expected < least or (expected > least and features.frames is None):
+        warnings = (f"its number of frames is not known exactly: {least * stride} are assumed",)
+        frames = least * stride
     assert frames is not None
     clock = lambda frame: np.asarray(frame, np.float64) / fps  # noqa: E731
+    sampled = np.arange(0, frames, stride)
     return ScoredVideo(
         name=video.name,
         label=video.label,
         stride=stride,
         fps=fps,
         frame_count=frames,
-        seconds=clock(np.arange(0, frames, stride)),
+        seconds=clock(sampled),
         duration_seconds=frames / fps,
-        scores={None: scores},
+        scores={None: scores[rows_of(sampled, read)]},
         labels=frame_labels(video, frames),
         anomalies=anomalies(video, frames, clock),
         warnings=warnings,

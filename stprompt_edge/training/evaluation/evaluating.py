@@ -40,20 +40,25 @@ def evaluate_bundle(
         bundle: from `load_bundle`.
         dataset: from `load_dataset`.
         settings: None for offline scores of the test split.
-        backend: the bundle's graphs, open, and left open; None to open them. With several processes each opens its own.
+        backend: the bundle's graphs, open, and left open; None to open them. With several processes each opens its own,
+            on the CPU.
         progress: told the video, and the fraction done.
 
     Raises:
-        UsageError: the split lacks what any figure needs, or none of its videos can be used.
+        UsageError: the split lacks what any figure needs, none of its videos can be used, or a backend is to serve
+            several processes.
         EnvironmentFailure: scikit-learn or the backend's package is missing.
         CheckFailed: a graph does not load.
     """
     settings = settings or EvaluationSettings()
     plan = Plan(kind="bundle", path=bundle.path, settings=settings)
     if backend is not None:
+        if settings.processes > 1:
+            what = f"an open backend serves one process, not {settings.processes}"
+            raise UsageError(what, remedy="leave out the backend: each process opens its own; or leave out processes")
         return _evaluate(plan, OpenModel(bundle=bundle, backend=backend), dataset, progress)
-    videos_of(dataset, settings)  # before the graphs are loaded
-    with plan.open().backend as opened:
+    videos = videos_of(dataset, settings)  # before the graphs are loaded
+    with plan.open_for(videos).backend as opened:
         return _evaluate(plan, OpenModel(bundle=bundle, backend=opened), dataset, progress)
 
 
@@ -66,9 +71,9 @@ def evaluate_path(
         As `evaluate_bundle` and `plan_for`; of a checkpoint as `open_checkpoint`.
     """
     plan = plan_for(path, settings)
-    videos_of(dataset, settings)
+    videos = videos_of(dataset, settings)
     progress("opening the model", 0.0)
-    model = plan.open()
+    model = plan.open_for(videos)
     with model.backend:
         return _evaluate(plan, model, dataset, progress)
 

@@ -21,10 +21,12 @@ from stprompt_edge.training.evaluation.page import page_html
 from stprompt_edge.training.evaluation.pictures import choose_pictures
 from stprompt_edge.training.evaluation.records import Evaluation, ScoredVideo
 from stprompt_edge.training.evaluation.theme import LIGHT
+from stprompt_edge.training.evaluation.wording import printable
 
 SCHEMA = 1
 KIND = "stprompt-edge evaluation"
 METRICS_NAME, PAGE_NAME = "metrics.json", "evaluation.html"
+_NAME_BYTES = 200  # of a video's name in a path: file systems take 255, and a number and suffixes follow
 _READING = (
     "null is what the data set does not allow or what was not asked for; a time to alarm that is null beside a "
     "missed_share is infinite: too many anomalies were missed. lookahead null is all later frames."
@@ -86,6 +88,7 @@ def write_evaluation(evaluation: Evaluation, out: Path, *, html: bool = False) -
 
 def to_dict(evaluation: Evaluation, files: list[str] | None = None) -> dict[str, Any]:
     """What metrics.json holds: every figure, what it was measured on, and a row for each video; no stamps of time."""
+    evaluation = printable(evaluation)
     return {
         "schema": SCHEMA,
         "kind": KIND,
@@ -106,6 +109,7 @@ def _contents(evaluation: Evaluation, *, html: bool) -> Iterator[tuple[str, byte
     names: set[str] = set()
     for video in evaluation.videos:
         yield _scores_name(video.name, names), _scores_csv(video)
+    evaluation = printable(evaluation)
     for chart in charts_of(evaluation):
         yield f"{chart.name}.png", chart.png(LIGHT)
     sheet = timelines_sheet(evaluation)
@@ -156,7 +160,8 @@ def _scores_csv(video: ScoredVideo) -> bytes:
 def _scores_name(video: str, taken: set[str]) -> str:
     """A path below scores/ that is like the video's name, and no other video's."""
     parts = [part for part in PurePosixPath(video.replace("\\", "/")).parts if part not in ("/", "..", ".")]
-    parts = ["".join(c if c.isprintable() and c not in ':*?"<>|' else "_" for c in part)[-80:] for part in parts]
+    parts = ["".join(c if c.isprintable() and c not in ':*?"<>|' else "_" for c in part) for part in parts]
+    parts = [part.encode("utf-8")[-_NAME_BYTES:].decode("utf-8", "ignore") for part in parts]
     name = base = "/".join(["scores", *parts])
     number = 2
     while name.casefold() in taken:

@@ -7,6 +7,8 @@ Letters: T sampled frames, D width of the embedding.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,13 +37,20 @@ class Recorder:
 
     def scores(self, scorer: Scorer, sigma: float, lookahead: int | None) -> NDArray[np.float64]:
         """[T] what a `Detector` with this lookahead gives for the recorded stream."""
-        kernel = StreamingKernel(scorer.width, sigma, lookahead)
-        contexts = [context for features in self._features if (context := kernel.push(features)) is not None]
-        contexts += kernel.flush()
+        contexts = smoothed(self._features, scorer.width, sigma, lookahead)
         return np.array(
             [scorer.score(context, x_clip).score for context, x_clip in zip(contexts, self._x_clip, strict=True)],
             np.float64,
         )
+
+
+def smoothed(
+    rows: Iterable[NDArray[np.float32]], width: int, sigma: float, lookahead: int | None = None
+) -> list[NDArray[np.float32]]:
+    """T rows [D] through the runtime's kernel: T rows of A x [D], each with `lookahead` later ones, None for all."""
+    kernel = StreamingKernel(width, sigma, lookahead)
+    contexts = [context for row in rows if (context := kernel.push(row)) is not None]
+    return [*contexts, *kernel.flush()]
 
 
 def known_seconds(seconds: NDArray[np.float64], late: int) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from stprompt_edge.bundle import ENCODER_NAMES, MANIFEST_NAME, Bundle, load_bundle
 from stprompt_edge.errors import EnvironmentFailure, SourceError, UsageError, nearest
@@ -25,6 +25,8 @@ from stprompt_edge.training.evaluation.scoring import VideoScorer
 Progress = Callable[[str, float], None]  # told what is done now, and the fraction done
 Outcome = ScoredVideo | str  # or why the video was skipped
 
+_Result = TypeVar("_Result")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -34,11 +36,25 @@ class Plan:
     path: Path
     settings: EvaluationSettings
 
+    def in_processes(self, videos: Sequence[LabelledVideo]) -> bool:
+        """Will these videos be scored in several processes?"""
+        settings = self.settings
+        return settings.processes > 1 and len(videos) > 1 and settings.features is None
+
+    def open_for(self, videos: Sequence[LabelledVideo]) -> OpenModel:
+        """Open the model as it will score these videos, so that what is named afterwards is what scored.
+
+        Raises:
+            As `open`.
+        """
+        as_workers = self.kind == "bundle" and self.in_processes(videos)  # a checkpoint has one backend only
+        return self.open(threads=1 if as_workers else None)
+
     def open(self, threads: int | None = None) -> OpenModel:
         """Open the model.
 
         Args:
-            threads: of one inference; None for all cores.
+            threads: of one inference, on the CPU; None for all cores, or the device that the runtime would pick.
 
         Raises:
             As `load_bundle` and the backends; of a checkpoint as `load_checkpoint` and `load_clip`.
@@ -95,7 +111,7 @@ def score_videos(
     plan: Plan, model: OpenModel, videos: Sequence[LabelledVideo], progress: Progress
 ) -> Iterator[tuple[LabelledVideo, Outcome]]:
     """Every video with its scores, or with the reason why it has none, in the order of completion."""
-    if plan.settings.processes == 1 or len(videos) == 1:
+    if not plan.in_processes(videos):
         scorer = model.scorer(plan.settings)
         for done, video in enumerate(videos):
             report = _fraction_reporter(progress, video.name, done, len(videos))
@@ -105,10 +121,10 @@ def score_videos(
     yield from _score_in_processes(plan, videos, progress)
 
 
-def outcome_of(score: Callable[[], ScoredVideo]) -> Outcome:
-    """The scores, or why a video or its annotation cannot be used: one bad file must not cost hours of others."""
+def outcome_of(work: Callable[[], _Result]) -> _Result | str:
+    """The result, or why a video or its annotation cannot be used: one bad file must not cost hours of others."""
     try:
-        return score()
+        return work()
     except (SourceError, UsageError) as exc:
         return exc.what
 

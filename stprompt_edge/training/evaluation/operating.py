@@ -1,8 +1,9 @@
 """The alarm that ships, over thresholds: what each costs in false alarms and brings in time.
 
 False alarms are counted in normal videos only. The time to an alarm runs from the first abnormal frame to the moment
-at which the score that raised the alarm was known; an anomaly without alarm before its end is missed, its time is inf.
-Quartiles are of all anomalies, missed ones included: the median is the time within which half of them were alarmed.
+at which the score that raised the alarm was known; an anomaly without an alarm known before its end is missed, its
+time is inf. Quartiles are of all anomalies, missed ones included: the median is the time within which half of them were
+alarmed.
 
 Letters: T sampled frames, N numbers.
 """
@@ -51,10 +52,10 @@ class Footage:
         return [video for video in self.videos if video.is_normal]
 
     def anomalies(self, video: ScoredVideo) -> tuple[Anomaly, ...]:
-        """Its annotated intervals; the whole video where no video of the data set is annotated."""
+        """Its annotated intervals; the whole video, without an end, where no video of the data set is annotated."""
         if self.timed or video.is_normal:
             return video.anomalies
-        return (Anomaly(start_seconds=0.0, end_seconds=video.duration_seconds),)
+        return (Anomaly(start_seconds=0.0, end_seconds=math.inf),)
 
     def point(self, settings: AlarmSettings) -> OperatingPoint:
         """What the alarm does with these settings."""
@@ -109,7 +110,8 @@ class Footage:
     def _peaks(self, video: ScoredVideo) -> list[float]:
         peaks = []
         for anomaly in self.anomalies(video):
-            inside = (video.seconds >= anomaly.start_seconds) & (video.seconds < anomaly.end_seconds)
+            known_T = known_seconds(video.seconds, self.late)
+            inside = (video.seconds >= anomaly.start_seconds) & (known_T < anomaly.end_seconds)
             if inside.any():
                 peaks.append(float(video.scores[self.lookahead][inside].max()))
         return peaks

@@ -52,7 +52,7 @@ class Anomaly:
 
 @dataclass(frozen=True, kw_only=True)
 class LocatedFrame:
-    """An annotated frame and how well it was localized."""
+    """An annotated frame and how well it was localized; both figures are 0 where it could not be decoded."""
 
     frame: int  # the annotated camera frame; its sampled frame is at most a stride earlier
     score: float

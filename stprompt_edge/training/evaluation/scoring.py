@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from stprompt_edge.bundle import Bundle
-from stprompt_edge.errors import SourceError
+from stprompt_edge.errors import SourceError, UsageError
 from stprompt_edge.runtime.backends.base import Backend
 from stprompt_edge.runtime.detector import DetectedFrame, Detector
 from stprompt_edge.runtime.sampler import Sampler
@@ -58,6 +58,7 @@ class VideoScorer:
             lookahead=0 if self._streaming else None,
             localize_also=judge.wants if self._streaming else lambda frame: False,
             on_features=judge.recorder if self._streaming else lambda x_clip_D, features: None,
+            keep_pictures=self._streaming,
         )
         with open_source(str(video.path)) as source:
             counted = _Counter(self._sampler)
@@ -138,12 +139,14 @@ class _Judge:
         self._telling.add(located, one, area)
 
     def finish(self, source: Source, frames: int, scores: dict, *, alarm: bool) -> ScoredVideo:
-        """The whole video, its sampled frames all there: one that could not be decoded has the score before it."""
+        """The whole video, its sampled frames all there."""
         sampled = np.arange(0, frames, self._stride)
-        rows = np.maximum(np.searchsorted(self._frames, sampled, side="right") - 1, 0)
+        rows = rows_of(sampled, self._frames)
         fps = source.info.fps or IMAGE_FOLDER_FPS
         clock = _Clock(self._frames, self._seconds, fps, frames)
         video = self._video
+        size_wh = source.info.width, source.info.height
+        lost = tuple(self._never_seen(size_wh)) if alarm else ()  # offline nothing is localized
         return ScoredVideo(
             name=video.name,
             label=video.label,
@@ -156,21 +159,46 @@ class _Judge:
             alarm=np.asarray(self._alarm, bool)[rows] if alarm else None,
             labels=frame_labels(video, frames),
             anomalies=anomalies(video, frames, clock),
-            located=tuple(self._located),
+            located=tuple(sorted((*self._located, *lost), key=lambda one: one.frame)),
             pictures=self._telling.pictures(),
-            warnings=tuple(source.warnings),
+            warnings=(*source.warnings, *_lost_warnings(len(lost))),
         )
+
+    def _never_seen(self, size_wh: tuple[int, int]) -> Iterator[LocatedFrame]:
+        """The annotated frames that could not be decoded or lie behind the end: nothing was found in them."""
+        for sampled in self._annotated.first_of.keys() - set(self._frames):
+            try:
+                area = self._annotated.area(sampled, size_wh)
+            except UsageError:  # its range reaches beyond the masks too, as tracks of UBnormal may
+                continue
+            if area is not None:
+                frame = self._annotated.first_of[sampled]
+                yield LocatedFrame(frame=frame, score=0.0, iou=0.0, true_share=area.share(size_wh))
 
 
 class _Clock:
-    """Seconds of any camera frame, from those of the sampled ones; the last frame's end is the video's."""
+    """Seconds of any camera frame, from those of the sampled ones; the last frame's end is the video's.
+
+    Before the first one that could be decoded, time runs at `fps`: `np.interp` alone would stop it there.
+    """
 
     def __init__(self, frames: list[int], seconds: list[float], fps: float, frame_count: int) -> None:
-        self._frames = [*frames, frame_count]
-        self._seconds = [*seconds, seconds[-1] + (frame_count - frames[-1]) / fps]
+        first, start = ([0], [max(seconds[0] - frames[0] / fps, 0.0)]) if frames[0] > 0 else ([], [])
+        self._frames = [*first, *frames, frame_count]
+        self._seconds = [*start, *seconds, seconds[-1] + (frame_count - frames[-1]) / fps]
 
     def __call__(self, frames: Any) -> NDArray[np.float64]:
         return np.interp(np.asarray(frames, np.float64), self._frames, self._seconds)
+
+
+def rows_of(sampled: NDArray[np.int64], read: ArrayLike) -> NDArray[np.int64]:
+    """For each sampled frame its row among those that were read; one that could not be has the row before it."""
+    return np.maximum(np.searchsorted(np.asarray(read), sampled, side="right") - 1, 0)
+
+
+def _lost_warnings(count: int) -> Iterator[str]:
+    if count:
+        yield f"{count} annotated frames cannot be decoded or lie behind its end: their IoU is 0"
 
 
 def frame_labels(video: LabelledVideo, frame_count: int) -> NDArray[np.bool_] | None:

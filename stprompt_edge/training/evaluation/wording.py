@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from stprompt_edge.training.evaluation.records import ALARM_BUDGET, AlarmFigures, Evaluation, OperatingPoint
 
 NOTHING = "–"
+
+_Record = TypeVar("_Record")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +22,25 @@ class Headline:
     label: str
     value: str
     note: str
+
+
+def printable(record: _Record) -> _Record:
+    """The same record with every text in it as UTF-8 can hold it.
+
+    A file name may have bytes that are none; Python keeps them as lone surrogates, which neither JSON nor a chart
+    takes, and here they are spelled out: `\\udcdcber.mp4`.
+    """
+    value: Any = record
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")  # type: ignore[return-value]
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(printable, value))  # type: ignore[return-value]
+    if isinstance(value, Mapping):
+        return {printable(key): printable(item) for key, item in value.items()}  # type: ignore[return-value]
+    if dataclasses.is_dataclass(value):
+        fields = {field.name: printable(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return dataclasses.replace(value, **fields)  # type: ignore[type-var,return-value]
+    return record
 
 
 def headlines(evaluation: Evaluation) -> Iterator[Headline]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -15,18 +16,21 @@ pytest.importorskip("sklearn")
 
 import torch
 
-from stprompt_edge.bundle import ClipSection, MethodSection
+from stprompt_edge.bundle import Bundle, ClipSection, MethodSection
 from stprompt_edge.errors import CheckFailed, UsageError
+from stprompt_edge.model.branches import anomaly_score
 from stprompt_edge.model.checkpoint import Checkpoint, save_checkpoint
 from stprompt_edge.model.clip import Clip
 from stprompt_edge.model.mil_ranking import MilRanking
 from stprompt_edge.model.stprompt import STPrompt
+from stprompt_edge.runtime.backends.base import HeadsOutput
 from stprompt_edge.training.datasets import Dataset, load_dataset
-from stprompt_edge.training.evaluation.checkpoints import open_checkpoint
+from stprompt_edge.training.evaluation import checkpoints
+from stprompt_edge.training.evaluation.checkpoints import CheckpointBackend, feature_scores, open_checkpoint
 from stprompt_edge.training.evaluation.evaluating import evaluate_path
 from stprompt_edge.training.evaluation.records import Evaluation, EvaluationSettings
 from stprompt_edge.training.extraction import feature_path
-from stprompt_edge.training.features import FeatureOrigin, extract_video, load_features, save_features
+from stprompt_edge.training.features import FeatureOrigin, VideoFeatures, extract_video, load_features, save_features
 from tests.runtime.tiny import VOCABULARY
 
 from .scored import write_dataset
@@ -116,6 +120,92 @@ def test_features_that_are_missing_or_of_something_else(
         run(path, dataset, features=features, stride=2)
     with pytest.raises(UsageError, match="holds no windows, and mil-ranking judges all of them"):
         run(checkpoint("mil-ranking"), dataset, features=features)
+
+
+def drawn(bundle: Bundle, length: int) -> VideoFeatures:
+    """Random features that a checkpoint's bundle takes; windows as they lie in the file."""
+    rng, width = np.random.default_rng(0), bundle.manifest.clip.embedding_width
+    x_clip, x_as = rng.normal(size=(2, length, width)).astype(np.float16).astype(np.float32)
+    return VideoFeatures(
+        origin=FeatureOrigin.of(bundle, 4), seconds_between_samples=0.4, x_clip=x_clip, x_as=x_as,
+        motion=np.zeros((length, 49), np.float32), windows=rng.normal(size=(length, 49, width)).astype(np.float16),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["stprompt", "mil-ranking"])
+def test_long_videos_are_scored_in_blocks_as_if_at_once(
+    method: str, checkpoint: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = open_checkpoint(checkpoint(method), EvaluationSettings(), None)
+    features = drawn(model.bundle, 50)
+    backend, section = model.backend, model.bundle.manifest.method
+    assert isinstance(backend, CheckpointBackend)
+    x_clip, x_as, windows = map(torch.from_numpy, (features.x_clip, features.x_as, features.windows))
+    with torch.inference_mode():  # with the whole T x T kernel
+        if isinstance(backend.model, STPrompt):
+            prompts = torch.from_numpy(model.bundle.text.label_prompts)
+            logits = backend.model.with_prompts(x_clip, x_as, prompts)
+            expected = anomaly_score(logits.anomaly_logit, logits.similarity, section.tau, section.score)
+        else:
+            expected = torch.sigmoid(backend.model(windows.float()).anomaly_logit)
+    path = tmp_path / "features.safetensors"
+    save_features(path, features)
+    rows: list[int] = []
+    heads = backend.heads
+
+    def counted(**inputs: Any) -> HeadsOutput:
+        rows.append(len(next(iter(inputs.values()))))
+        return heads(**inputs)
+
+    monkeypatch.setattr(backend, "heads", counted)
+    monkeypatch.setattr(checkpoints, "_ROWS", 16)
+    found = feature_scores(path, load_features(path, windows=False), section, backend)
+    np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)
+    assert rows == [16, 16, 16, 2]
+
+
+def test_a_damaged_feature_file_costs_its_video_only(
+    dataset: Dataset, checkpoint: Callable[..., Path], tmp_path: Path
+) -> None:
+    path, folder = checkpoint(), tmp_path / "features"
+    bundle = open_checkpoint(path, EvaluationSettings(), None).bundle
+    cut, wrong, *whole = dataset.of_split("test")
+    for video in (cut, wrong, *whole):
+        features = drawn(bundle, 4)
+        if video is wrong:
+            features.x_clip[1, 3] = np.nan
+        feature_path(folder, video).parent.mkdir(parents=True, exist_ok=True)
+        save_features(feature_path(folder, video), dataclasses.replace(features, windows=None))
+    half = feature_path(folder, cut)
+    half.write_bytes(half.read_bytes()[:-1])
+    result = run(path, dataset, features=folder)
+    assert [video.name for video in result.videos] == [video.name for video in whole]
+    (first, why_first), (second, why_second) = result.skipped
+    assert (first, second) == (cut.name, wrong.name)
+    assert f"{half} is not a feature file of stprompt-edge" in why_first
+    assert why_second == f"the features in {feature_path(folder, wrong)} give scores that are not finite"
+
+
+@pytest.mark.parametrize("damaged", [(0, 8), (20,)])
+def test_pictures_that_cannot_be_read_do_not_shift_the_others(
+    dataset: Dataset, checkpoint: Callable[..., Path], tmp_path: Path, damaged: tuple[int, ...]
+) -> None:
+    path, first = checkpoint(), dataset.of_split("test")[0]
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(24):
+        cv2.imwrite(str(folder / f"{index}.png"), rng.integers(0, 256, (48, 64, 3), np.uint8))
+    for index in damaged:
+        (folder / f"{index}.png").write_bytes(b"damaged")
+    video = dataclasses.replace(first, path=folder, label="fire", frame_ranges=((12, 16),))
+    one = dataclasses.replace(dataset, videos=(video,))
+    direct = run(path, one).videos[0]
+    stored = run(path, one, features=extract(one, path, tmp_path / "features", keep=False)).videos[0]
+    np.testing.assert_allclose(direct.scores[None], stored.scores[None], atol=2e-3)
+    np.testing.assert_array_equal(direct.labels, stored.labels)
+    assert len(stored.seconds) == 6
+    assert stored.warnings == ()
 
 
 def test_features_of_other_weights_of_the_same_name(

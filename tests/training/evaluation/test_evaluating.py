@@ -118,6 +118,11 @@ def test_settings_that_cannot_be(wrong: dict) -> None:
         EvaluationSettings(**wrong)
 
 
+def test_an_open_backend_serves_one_process(dataset: Dataset) -> None:
+    with pytest.raises(UsageError, match="an open backend serves one process, not 2"):
+        run(dataset, EvaluationSettings(processes=2))
+
+
 def test_missing_scikit_learn_is_told_before_the_first_video(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn", None)
     bundle = tiny_bundle()

@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("sklearn")
 
 from stprompt_edge.training.evaluation import figures as f
+from stprompt_edge.training.evaluation.records import Anomaly
 from tests.runtime.tiny import tiny_bundle
 
 from .scored import located, scored
@@ -98,16 +99,18 @@ def test_alarms_wait_for_the_motion() -> None:
 
 
 def test_lookahead_gives_later_and_other_scores() -> None:
+    ends = Anomaly(start_seconds=0.0, end_seconds=2.5)  # after the score of row 1 is known with no lookahead
+    x: dict[int | None, list[float]] = {1: [0.1, 0.3], None: [0.6, 0.9]}
     videos = [
         scored("n", [0.4, 0.4], others={1: [0.1, 0.1], None: [0.1, 0.1]}),
-        scored("x", [0.1, 0.5], "fire", abnormal=[(0, 2)], others={1: [0.1, 0.3], None: [0.6, 0.9]}),
+        scored("x", [0.1, 0.5], "fire", abnormal=[(0, 2)], others=x, anomalies=(ends,)),
     ]
     points = f.lookahead_points(videos, MANIFEST.method, MANIFEST.alarm)
     reach = 13  # of sigma 1
     assert [point.lookahead for point in points] == [0, 1, None]
     assert [point.delay_seconds for point in points] == [1.0, 2.0, 1.0 + reach]
     assert [point.auc for point in points] == [0.5, 0.75, 1.0]
-    assert [point.median_seconds_to_alarm for point in points] == [2.0, math.inf, 1.0 + reach]
+    assert [point.median_seconds_to_alarm for point in points] == [2.0, math.inf, math.inf]  # all: after it is over
     assert [point.false_alarms_per_hour for point in points] == [0, 0, 0]
 
 

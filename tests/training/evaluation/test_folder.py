@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ pytest.importorskip("matplotlib")
 
 from stprompt_edge import files
 from stprompt_edge.errors import EnvironmentFailure, UsageError
-from stprompt_edge.training.evaluation import folder
+from stprompt_edge.training.evaluation import folder, page
 from stprompt_edge.training.evaluation.folder import check_out, to_dict, write_evaluation
 from stprompt_edge.training.evaluation.records import Evaluation
 
@@ -109,12 +110,28 @@ def test_scores_of_a_video(tmp_path: Path, streamed: Evaluation, no_charts: None
         (["a.mp4", "A.mp4"], ["scores/a.mp4.csv", "scores/A.mp4-2.csv"]),
         (["/etc/passwd", "../../x", "..\\y"], ["scores/etc/passwd.csv", "scores/x.csv", "scores/y.csv"]),
         (["a\nb:c*"], ["scores/a_b_c_.csv"]),
-        (["é" * 300], [f"scores/{'é' * 80}.csv"]),
+        (["é" * 300], [f"scores/{'é' * 100}.csv"]),
+        (["x" + "𝄞" * 80], [f"scores/{'𝄞' * 50}.csv"]),  # 80 of them are 320 bytes, and no file system takes that
+        ([os.fsdecode(b"\xdcber.mp4"), os.fsdecode(b"\xd6ber.mp4")], ["scores/_ber.mp4.csv", "scores/_ber.mp4-2.csv"]),
     ],
 )
 def test_video_names_become_paths_inside_the_folder(names: list[str], expected: list[str]) -> None:
     taken: set[str] = set()
     assert [folder._scores_name(name, taken) for name in names] == expected
+
+
+def test_names_that_are_not_utf_8_are_spelled_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = os.fsdecode(b"\xdcber.mp4")
+    videos = [scored("n", [0.1]), scored(name, [0.2, 0.8], name, abnormal=[(1, 2)], warnings=(name,))]
+    shown = evaluation(videos, streaming=False, skipped=((name, name),), notes=(name,))
+    for module in (folder, page):  # they show no name; the timelines do
+        monkeypatch.setattr(module, "charts_of", lambda evaluation: [])
+    write_evaluation(shown, tmp_path, html=True)
+    found = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
+    assert found["videos"][1]["name"] == found["skipped"][0]["name"] == found["notes"][0] == "\\udcdcber.mp4"
+    assert found["figures"]["classes"].keys() == {"\\udcdcber.mp4"}
+    assert "<li>\\udcdcber.mp4: \\udcdcber.mp4</li>" in (tmp_path / "evaluation.html").read_text(encoding="utf-8")
+    assert (tmp_path / "scores/_ber.mp4.csv").is_file()
 
 
 def test_what_an_earlier_evaluation_had_more_is_removed(tmp_path: Path, streamed: Evaluation, no_charts: None) -> None:

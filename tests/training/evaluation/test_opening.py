@@ -12,6 +12,7 @@ import pytest
 
 from stprompt_edge.assets import DEMO_BUNDLE
 from stprompt_edge.errors import EnvironmentFailure, UsageError
+from stprompt_edge.runtime.backends import Choice
 from stprompt_edge.runtime.backends.fake import FakeBackend
 from stprompt_edge.runtime.backends.onnx import OnnxBackend
 from stprompt_edge.training.datasets import load_dataset
@@ -78,6 +79,29 @@ def test_processes_give_the_same_scores(tmp_path: Path) -> None:
         np.testing.assert_allclose(alone.scores[0], found[2][name].scores[0], atol=1e-6)
         assert [one.frame for one in alone.located] == [one.frame for one in found[2][name].located]
     assert seen[-2:] == [0.5, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("processes", "videos", "opened"), [(1, 4, "auto"), (2, 4, "OnnxBackend, 1 thread"), (2, 1, "auto")]
+)
+def test_what_is_named_is_what_scores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int, videos: int, opened: str
+) -> None:
+    bundle = tiny_bundle()
+
+    def named(description: str) -> FakeBackend:
+        backend = FakeBackend(bundle)
+        backend.description = description
+        return backend
+
+    monkeypatch.setattr(opening, "load_bundle", lambda path: bundle)
+    monkeypatch.setattr(opening, "open_backend", lambda name, bundle: Choice(backend=named(name), reason=""))
+    monkeypatch.setattr(
+        opening, "OnnxBackend", lambda bundle, precision, threads: named(f"OnnxBackend, {threads} thread")
+    )
+    chosen = load_dataset(write_dataset(tmp_path, frames=2)).of_split("test")[:videos]
+    plan = Plan(kind="bundle", path=bundle.path, settings=EvaluationSettings(processes=processes))
+    assert plan.open_for(chosen).backend.description == opened
 
 
 def test_a_killed_process_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,14 +57,23 @@ def test_the_median_is_infinite_where_more_than_half_are_missed() -> None:
 
 
 def test_a_score_that_waits_for_later_frames_is_later() -> None:
-    assert footage(late=1).point(half(0.65)).median_seconds == 2.0
-    assert footage(late=3).point(half(0.05)).median_seconds == 3.0  # known behind the end of the short videos
+    waiting = footage(late=1).point(half(0.65))  # x0 after 2 s; of x1 the alarm is known when it is over
+    assert (waiting.detected, waiting.lower_quartile_seconds, waiting.median_seconds) == (1, 2.0, INF)
+    assert footage(late=1).point(half(0.05)).median_seconds == 1.0
+    assert footage(late=3).point(half(0.05)).detected == 0  # every score is known behind the end of its anomaly
+
+
+def test_thresholds_are_at_scores_that_are_known_in_time() -> None:
+    videos = [scored("n", [0.1]), scored("x", [0.1, 0.3, 0.2, 0.9], "fire", abnormal=[(1, 4)])]
+    curve = Footage(videos, None, 1).curve(AlarmSection(threshold_on=0.5, threshold_off=0.5))
+    assert max(point.threshold_on for point in curve if point.detected) == 0.3
 
 
 def test_whole_videos_stand_for_anomalies_where_none_is_annotated() -> None:
     videos = [scored("n", [0.1]), scored("x", [0.1, 0.9], "fire", abnormal=None)]
     point = Footage(videos, None, 0).point(half(0.5))
     assert (point.detected, point.missed, point.median_seconds) == (1, 0, None)
+    assert Footage(videos, None, 1).point(half(0.5)).detected == 1  # they have no end before which it must be known
 
 
 def test_no_normal_footage_and_no_anomaly() -> None:

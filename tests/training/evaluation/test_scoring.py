@@ -16,6 +16,8 @@ from stprompt_edge.runtime.backends.fake import FakeBackend
 from stprompt_edge.runtime.detector import DetectedFrame, Detector
 from stprompt_edge.runtime.sources import open_source
 from stprompt_edge.training.datasets import LabelledVideo
+from stprompt_edge.training.evaluation import scoring
+from stprompt_edge.training.evaluation.figures import streaming_figures
 from stprompt_edge.training.evaluation.scoring import VideoScorer, anomalies
 from tests import videos
 from tests.runtime.tiny import GEOMETRY, VARIANTS, tiny_bundle
@@ -57,6 +59,22 @@ def test_streaming_at_full_lookahead_equals_offline(clip: Path, method: dict, mo
     assert not np.allclose(streamed.scores[0], offline.scores[None], atol=1e-6)
     assert set(offline.scores) == {None}
     assert (offline.alarm, offline.located) == (None, ())
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_offline_holds_no_pictures(clip: Path, streaming: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    class Watched(Detector):
+        def _detect(self, *step: Any) -> DetectedFrame:
+            found = super()._detect(*step)
+            sizes.append(found.frame.image_bgr.size)
+            return found
+
+    monkeypatch.setattr(scoring, "Detector", Watched)
+    bundle = tiny_bundle()
+    VideoScorer(bundle, FakeBackend(bundle), stride=4, streaming=streaming)(labelled(clip))
+    assert sizes == [64 * 48 * 3 * streaming] * 6
 
 
 def test_streaming_is_what_the_runtime_does(clip: Path) -> None:
@@ -153,6 +171,59 @@ def test_a_sampled_image_that_cannot_be_read_has_the_score_before_it(tmp_path: P
         (tmp_path / f"{index}.png").write_bytes(b"damaged")
     with pytest.raises(SourceError, match="none of its sampled frames can be read"):
         score(labelled(tmp_path, frame_ranges=((1, 2),)))
+
+
+def test_annotated_frames_that_were_never_seen_count_as_not_found(tmp_path: Path) -> None:
+    for index in range(8):
+        cv2.imwrite(str(tmp_path / f"{index}.png"), videos.picture(index * 5, 64, 48))
+    (tmp_path / "4.png").write_bytes(b"damaged")
+    everywhere = LocalizationSection(tau=0.5, threshold=0.0)  # one box covers the frame
+    bundle = tiny_bundle(localization=everywhere)
+    score = VideoScorer(bundle, FakeBackend(bundle), stride=2, streaming=True)
+    boxes: Any = dict.fromkeys((2, 5, 30), ((0, 0, 64, 24),))
+    video = score(labelled(tmp_path, frame_ranges=((1, 8),), boxes=boxes, boxes_size_wh=(64, 48)))
+    assert [(one.frame, one.iou, one.true_share) for one in video.located] == [(2, 0.5, 0.5), (5, 0, 0.5), (30, 0, 0.5)]
+    assert [one.score > 0 for one in video.located] == [True, False, False]
+    assert "2 annotated frames cannot be decoded or lie behind its end: their IoU is 0" in video.warnings
+    lost: Any = {30: boxes[30]}
+    (one,) = score(labelled(tmp_path, frame_ranges=None, boxes=lost, boxes_size_wh=(64, 48))).located
+    assert (one.frame, one.iou) == (30, 0.0)
+    offline = VideoScorer(bundle, FakeBackend(bundle), stride=2, streaming=False)
+    assert offline(labelled(tmp_path, frame_ranges=None, boxes=lost, boxes_size_wh=(64, 48))).located == ()
+
+
+def test_behind_the_end_only_what_a_mask_marks_is_annotated(tmp_path: Path) -> None:
+    frames, masks = tmp_path / "frames", tmp_path / "x_annotations"
+    frames.mkdir()
+    masks.mkdir()
+    (masks / "x_tracks.txt").write_text("1,7,20")
+    for index in range(12):
+        mask = np.zeros((48, 64), np.uint8)
+        mask[:, :32] = index in (7, 10)
+        cv2.imwrite(str(masks / f"x_{index:04d}_gt.png"), mask)
+        if index < 8:
+            cv2.imwrite(str(frames / f"{index}.png"), videos.picture(index * 5, 64, 48))
+    bundle = tiny_bundle()
+    score = VideoScorer(bundle, FakeBackend(bundle), stride=2, streaming=True)
+    found = score(labelled(frames, frame_ranges=((7, 20),), masks=masks)).located
+    assert [one.frame for one in found] == [7, 10]  # 8 is marked nowhere, 12 and later have no mask
+    assert (found[1].iou, found[1].true_share) == (0.0, 0.5)
+
+
+@pytest.mark.parametrize("damaged", [(0,), (0, 1, 2, 3), (0, 5)])
+def test_times_rise_where_the_first_sampled_images_cannot_be_read(tmp_path: Path, damaged: tuple[int, ...]) -> None:
+    for index in range(6):
+        cv2.imwrite(str(tmp_path / f"{index}.png"), videos.picture(index * 5, 64, 48))
+    for index in damaged:
+        (tmp_path / f"{index}.png").write_bytes(b"damaged")
+    bundle = tiny_bundle()
+    score = VideoScorer(bundle, FakeBackend(bundle), stride=2, streaming=True)
+    video = score(labelled(tmp_path, frame_ranges=((1, 3),)))
+    assert video.seconds == pytest.approx([0, 2 / 25, 4 / 25])
+    assert video.duration_seconds == pytest.approx(6 / 25)
+    (anomaly,) = video.anomalies
+    assert (anomaly.start_seconds, anomaly.end_seconds) == pytest.approx((1 / 25, 3 / 25))
+    streaming_figures([video], bundle.manifest.method, bundle.manifest.alarm, "boxes")  # wants times that rise
 
 
 def test_progress_ends_near_one(clip: Path) -> None:
