@@ -281,7 +281,11 @@ def extract(
         precision=precision, batch=batch, pretrained=pretrained, force=force,
     )  # fmt: skip
     with _stop_on_signal() as stop, live_steps(console) as progress:
-        listener = Listener(say=lambda line: console.print(Text(line, style="dim"), soft_wrap=True), progress=progress)
+        listener = Listener(
+            say=lambda line: console.print(Text(line, style="dim"), soft_wrap=True),
+            warn=lambda line: console.print(Text(f"warning: {line}", style="yellow"), soft_wrap=True),
+            progress=progress,
+        )
         done = extract_from_names(dataset, out, settings, listener, dataset_format=dataset_format, stop=stop)
     console.print(extraction_report(done, out), soft_wrap=True)
     if done.left:

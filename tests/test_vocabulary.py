@@ -55,7 +55,18 @@ def test_shipped_vocabularies(name: str, class_count: int, first: str, last: str
 
 
 def test_every_shipped_file_is_tested() -> None:
-    assert shipped_vocabularies() == ("scenes", "shanghaitech", "ubnormal", "ucf-crime", "xd-violence")
+    binary = ("ped2", "shanghaitech-binary", "ubnormal-binary")
+    rest = ("scenes", "shanghaitech", "ubnormal", "ucf-crime", "xd-violence")
+    assert shipped_vocabularies() == tuple(sorted((*binary, *rest)))
+
+
+def test_binary_vocabularies_have_one_class_and_all_phrases() -> None:
+    assert load_vocabulary("ped2").class_names == ("normal", "abnormal")
+    for name in ("shanghaitech", "ubnormal"):
+        binary, named = load_vocabulary(f"{name}-binary"), load_vocabulary(name)
+        assert binary.class_names == ("normal", "abnormal")
+        assert binary.normal_phrases == named.normal_phrases
+        assert binary.classes[0].phrases == tuple(phrase for c in named.classes for phrase in c.phrases)
 
 
 def test_phrases_come_class_by_class_and_start_with_the_name() -> None:

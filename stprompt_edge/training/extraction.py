@@ -13,7 +13,16 @@ from stprompt_edge.bundle import Bundle, load_bundle
 from stprompt_edge.errors import UsageError
 from stprompt_edge.files import disk_errors, write_text_atomic
 from stprompt_edge.runtime.sources import expected_frames
-from stprompt_edge.training.datasets import Dataset, LabelledVideo, load_dataset
+from stprompt_edge.training.datasets import (
+    ABNORMAL,
+    ABNORMAL_REMEDY,
+    TRAIN,
+    Dataset,
+    LabelledVideo,
+    check_trainable,
+    load_dataset,
+    row_of_label,
+)
 from stprompt_edge.training.disk_space import DiskNeed, disk_need
 from stprompt_edge.training.extraction_backend import Engine
 from stprompt_edge.training.extraction_pool import Job, Outcome, extract_jobs
@@ -47,6 +56,7 @@ class Listener:
     """Who is told what happens."""
 
     say: Callable[[str], None] = lambda line: None  # a line for people: the disk need, then the backend
+    warn: Callable[[str], None] = lambda line: None  # what `train` will not take, said before hours of extraction
     progress: Progress = lambda name, done: None
 
 
@@ -100,8 +110,35 @@ def extract_from_names(
     stop: threading.Event,
 ) -> Extraction:
     """`extract_dataset` from what a user types. Raises also as `load_bundle` and `load_dataset`."""
-    load_bundle(settings.bundle)  # a wrong one is known before a large data set is listed
-    return extract_dataset(load_dataset(dataset, dataset_format), out, settings, listener, stop=stop)
+    bundle = load_bundle(settings.bundle)  # a wrong one is known before a large data set is listed
+    loaded = load_dataset(dataset, dataset_format)
+    for line in training_warnings(loaded, bundle.vocabulary):
+        listener.warn(line)
+    return extract_dataset(loaded, out, settings, listener, stop=stop)
+
+
+def training_warnings(dataset: Dataset, vocabulary: Vocabulary) -> list[str]:
+    """Why `train` may refuse the features of a data set; none of it matters where they are only tested with.
+
+    Args:
+        dataset: about to be extracted.
+        vocabulary: the bundle's; `train` may be given another.
+    """
+    lines = []
+    try:
+        check_trainable(dataset)
+    except UsageError as exc:
+        lines.append(f"{exc.what}; {exc.remedy}")
+    unknown = []
+    for label in sorted({video.label for video in dataset.of_split(TRAIN)}):
+        try:
+            row_of_label(vocabulary, label)
+        except UsageError:
+            unknown.append(label)
+    if unknown:
+        remedy = ABNORMAL_REMEDY if unknown == [ABNORMAL] else "give `train` one that has"
+        lines.append(f"the bundle's vocabulary '{vocabulary.name}' has no class {', '.join(unknown)}: {remedy}")
+    return lines
 
 
 def feature_path(out: Path, video: LabelledVideo) -> Path:
@@ -127,7 +164,7 @@ def load_training_videos(
     from stprompt_edge.training.batches import FeatureVideo
 
     entries = [entry for entry in _read_index(folder) if entry["split"] == split]
-    labels = [vocabulary.row_of_label(entry["label"]) for entry in entries]  # a wrong one is known before all is read
+    labels = [row_of_label(vocabulary, entry["label"]) for entry in entries]  # a wrong one is known before all is read
     videos, origins, spacings = [], set(), []
     for entry, label in zip(entries, labels, strict=True):
         path = folder / entry["file"]

@@ -195,6 +195,13 @@ def test_ped2_has_ranges_from_its_masks(tmp_path: Path) -> None:
     assert load_dataset(tmp_path, vocabulary=ANY_ABNORMAL).class_names == ("normal", "abnormal")
 
 
+def test_the_format_ped2_weak_is_the_weak_split_of_seed_0(tmp_path: Path) -> None:
+    root = ped2(tmp_path, abnormal=7, normal=5)
+    dataset = load_dataset(root, "ped2-weak")
+    assert dataset == ped2_weak_split(load_dataset(root), 0)
+    check_trainable(dataset)
+
+
 def test_the_weak_split_is_6_and_4_by_seed(tmp_path: Path) -> None:
     dataset = load_dataset(ped2(tmp_path, abnormal=12, normal=16))
     splits = [ped2_weak_split(dataset, seed) for seed in (0, 0, 1)]

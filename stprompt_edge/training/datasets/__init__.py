@@ -4,10 +4,12 @@ from stprompt_edge.training.datasets.clip_features import CropFeatures, FeatureD
 from stprompt_edge.training.datasets.loading import FORMATS, check_trainable, detect_format, load_dataset
 from stprompt_edge.training.datasets.masks import load_masks
 from stprompt_edge.training.datasets.ped2 import ped2_weak_split
+from stprompt_edge.training.datasets.reading import ABNORMAL_REMEDY, row_of_label
 from stprompt_edge.training.datasets.records import ABNORMAL, TEST, TRAIN, Dataset, LabelledVideo
 
 __all__ = [
     "ABNORMAL",
+    "ABNORMAL_REMEDY",
     "FORMATS",
     "TEST",
     "TRAIN",
@@ -21,4 +23,5 @@ __all__ = [
     "load_dataset",
     "load_masks",
     "ped2_weak_split",
+    "row_of_label",
 ]

@@ -10,7 +10,7 @@ from stprompt_edge.errors import UsageError, nearest
 from stprompt_edge.training.datasets.clip_features import FeatureDataset
 from stprompt_edge.training.datasets.csv_list import LIST_NAMES, load_csv
 from stprompt_edge.training.datasets.folders import load_folders
-from stprompt_edge.training.datasets.ped2 import load_ped2
+from stprompt_edge.training.datasets.ped2 import load_ped2, load_ped2_weak
 from stprompt_edge.training.datasets.reading import read_text
 from stprompt_edge.training.datasets.records import TRAIN, Dataset
 from stprompt_edge.training.datasets.shanghaitech import LISTS as SHANGHAITECH_LISTS
@@ -26,6 +26,7 @@ FORMATS: dict[str, Callable[[Path, Vocabulary | None], Dataset]] = {
     "csv": load_csv,
     "ucf-crime": load_ucf_crime,
     "ped2": load_ped2,
+    "ped2-weak": load_ped2_weak,
     "shanghaitech": load_shanghaitech,
     "ubnormal": load_ubnormal,
 }
@@ -93,5 +94,7 @@ def check_trainable(dataset: Dataset | FeatureDataset) -> None:
         return
     what = f"data set '{dataset.name}' has {normal} normal and {abnormal} abnormal videos in train, training needs both"
     lost = f"; {len(dataset.missing_videos)} listed videos are not there" if dataset.missing_videos else ""
-    remedy = "add videos of the missing kind with split `train`; for Ped2 use its weakly supervised split"
+    remedy = "add videos of the missing kind with split `train`"
+    if dataset.name == "ped2":
+        remedy = "Ped2's own split trains on normal videos alone; its weakly supervised split is --format ped2-weak"
     raise UsageError(what + lost, remedy=remedy)

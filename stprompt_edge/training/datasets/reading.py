@@ -112,6 +112,22 @@ def _checked_header(path: Path, number: int, fields: Sequence[str], columns: Seq
     return header
 
 
+# what to do where lists say that something happens and the vocabulary wants to know what
+ABNORMAL_REMEDY = (
+    f"use a vocabulary with '{ABNORMAL}' (ped2, shanghaitech-binary, ubnormal-binary), or name the class of each "
+    "abnormal video of ShanghaiTech or UBnormal in classes.csv (video,label) beside its lists; after that type the "
+    "same `extract` command again, which keeps what it has"
+)
+
+
+def row_of_label(vocabulary: Vocabulary, label: str) -> int:
+    """`Vocabulary.row_of_label`, with the remedy for data sets that only know `abnormal`. Raises UsageError as it."""
+    try:
+        return vocabulary.row_of_label(label)
+    except UsageError as exc:
+        raise UsageError(exc.what, remedy=ABNORMAL_REMEDY if label == ABNORMAL else exc.remedy) from exc
+
+
 class Labels:
     """Reads labels and splits, and remembers what it saw.
 
@@ -146,14 +162,9 @@ class Labels:
 
     def _class_name(self, vocabulary: Vocabulary, text: str, where: object) -> str:
         try:
-            return vocabulary.class_names[vocabulary.row_of_label(text)]
+            return vocabulary.class_names[row_of_label(vocabulary, text)]
         except UsageError as exc:
-            remedy = exc.remedy
-            if text == ABNORMAL:
-                remedy = (
-                    f"a class for each abnormal video (classes.csv: video,label), or a vocabulary with '{ABNORMAL}'"
-                )
-            raise UsageError(f"{where}: {exc.what}", remedy=remedy) from exc
+            raise UsageError(f"{where}: {exc.what}", remedy=exc.remedy) from exc
 
     @staticmethod
     def split(text: str, where: object) -> str:

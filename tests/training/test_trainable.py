@@ -1,0 +1,76 @@
+"""From the published layouts over `extract` to `train`, through the command line."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("matplotlib")
+
+from rich.console import Console
+from typer.testing import CliRunner
+
+from stprompt_edge import cli
+from stprompt_edge.errors import UsageError
+from stprompt_edge.model.checkpoint import load_checkpoint
+from tests import videos
+
+
+def run(*arguments: object) -> str:
+    """What was printed; our errors are raised."""
+    screen = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cli, "console", Console(file=screen, width=200))
+        result = CliRunner().invoke(cli.app, [str(argument) for argument in arguments], standalone_mode=False)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert not result.exit_code
+    return screen.getvalue()
+
+
+def ped2(root: Path, abnormal: int, normal: int) -> Path:
+    """Ped2's layout with videos of two frames; in each abnormal video the last one has abnormal pixels."""
+    for split in ("train", "test", "masks"):
+        (root / split).mkdir(parents=True)
+    video = videos.write_video(root / "train" / "00.mp4", frames=2).read_bytes()
+    for number in range(1, normal):
+        (root / "train" / f"{number:02}.mp4").write_bytes(video)
+    mask = np.zeros((2, 4, 8), bool)
+    mask[1] = True
+    for number in range(abnormal):
+        (root / "test" / f"{number:02}.mp4").write_bytes(video)
+        np.savez(root / "masks" / f"{number:02}.npz", mask=np.packbits(mask), shape=np.array(mask.shape))
+    return root
+
+
+def test_ped2_is_extracted_and_trained_on_as_documented(tmp_path: Path) -> None:
+    data, features = ped2(tmp_path / "ped2", abnormal=7, normal=5), tmp_path / "features"
+    printed = run("extract", data, "--format", "ped2-weak", "--out", features, "--stride", 4, "--backend", "onnx")
+    assert "in train, training needs both" not in printed
+    assert "the bundle's vocabulary 'scenes' has no class abnormal: use a vocabulary with 'abnormal'" in printed
+    entries = json.loads((features / "index.json").read_text())["videos"]
+    trained = [entry["label"] for entry in entries if entry["split"] == "train"]
+    assert (trained.count("abnormal"), trained.count("normal")) == (6, 4)
+    with pytest.raises(UsageError, match=r"'shanghaitech' has no class 'abnormal'") as refused:
+        run("train", features, "--out", tmp_path / "none", "--vocabulary", "shanghaitech", "--recipe", "ped2")
+    assert "ped2, shanghaitech-binary" in refused.value.remedy
+    assert "classes.csv" in refused.value.remedy
+    options = ("--vocabulary", "ped2", "--recipe", "ped2", "--pretrained", "demo", "--epochs", 1)
+    run("train", features, "--out", tmp_path / "checkpoint", *options)
+    checkpoint = load_checkpoint(tmp_path / "checkpoint" / "best.safetensors")
+    assert checkpoint.vocabulary.class_names == ("normal", "abnormal")
+    assert checkpoint.training["videos"] == 10
+
+
+def test_extract_says_first_that_ped2_as_it_is_cannot_be_trained_on(tmp_path: Path) -> None:
+    data = ped2(tmp_path / "ped2", abnormal=1, normal=1)
+    printed = run("extract", data, "--out", tmp_path / "features", "--stride", 4, "--backend", "onnx")
+    first = printed.splitlines()[0]
+    assert first.startswith("warning: data set 'ped2' has 1 normal and 0 abnormal videos in train, training needs both")
+    assert first.endswith("--format ped2-weak")
+    assert (tmp_path / "features" / "index.json").is_file()  # said, not refused: some folders are for testing only
