@@ -83,6 +83,17 @@ def test_row_of_label(label: str, row: int) -> None:
     assert vocabulary_from_dict(SMALL).row_of_label(label) == row
 
 
+def test_texts_are_composed_and_may_have_joiners() -> None:
+    data = changed(classes=[{"name": "e\u0301meute"}, {"name": "\u0622\u062a\u0634\u200c\u0633\u0648\u0632\u06cc"}])
+    vocabulary = vocabulary_from_dict(data)
+    assert vocabulary.class_names[1:] == ("\u00e9meute", "\u0622\u062a\u0634\u200c\u0633\u0648\u0632\u06cc")
+    assert vocabulary.row_of_label("E\u0301meute") == vocabulary.row_of_label("\u00c9meute") == 1
+    with pytest.raises(UsageError, match="class name '\u00e9meute' appears twice"):
+        vocabulary_from_dict(changed(classes=[{"name": "\u00e9meute"}, {"name": "e\u0301meute"}]))
+    with pytest.raises(UsageError, match="empty or not printable"):
+        vocabulary_from_dict(changed(name="\u200d"))
+
+
 def test_row_of_unknown_label_names_the_nearest() -> None:
     with pytest.raises(UsageError, match="no class 'RoadAcident'") as caught:
         vocabulary_from_dict(SMALL).row_of_label("RoadAcident")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Callable, Sequence
@@ -111,10 +112,18 @@ def extract_from_names(
 ) -> Extraction:
     """`extract_dataset` from what a user types. Raises also as `load_bundle` and `load_dataset`."""
     bundle = load_bundle(settings.bundle)  # a wrong one is known before a large data set is listed
+    _remove_if_empty_inside(dataset, out)
     loaded = load_dataset(dataset, dataset_format)
     for line in training_warnings(loaded, bundle.vocabulary):
         listener.warn(line)
     return extract_dataset(loaded, out, settings, listener, stop=stop)
+
+
+def _remove_if_empty_inside(dataset: Path, out: Path) -> None:
+    """What an interrupted first video leaves of `out`: inside the data set it would be a class without videos."""
+    with contextlib.suppress(OSError, ValueError):  # also: not empty, not there, no path at all
+        if dataset.resolve() in out.resolve().parents:
+            out.rmdir()
 
 
 def training_warnings(dataset: Dataset, vocabulary: Vocabulary) -> list[str]:

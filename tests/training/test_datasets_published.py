@@ -84,6 +84,12 @@ def test_ucf_crime_with_one_list_only(tmp_path: Path) -> None:
     assert (arson.frame_ranges, arson.boxes) == (None, None)
 
 
+def test_ucf_crime_with_the_training_list_and_annotations_of_the_test_videos(tmp_path: Path) -> None:
+    root = ucf(tmp_path)
+    (root / "Anomaly_Test.txt").unlink()
+    assert [(video.split, video.frame_ranges) for video in load_dataset(root).videos] == [("train", None)] * 2
+
+
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
@@ -336,6 +342,16 @@ def test_frame_masks_that_do_not_fit(tmp_path: Path, frames: list, message: str)
     frame_mask(shanghaitech(tmp_path), "01_0015", frames)
     with pytest.raises(UsageError, match=message):
         load_dataset(tmp_path)
+
+
+def test_videos_and_masks_of_shanghaitech_in_linked_folders(tmp_path: Path) -> None:
+    shanghaitech(tmp_path / "disk")
+    root = write(tmp_path / "data", SH_Train__txt="01_001,0\n01_0014,1\n", SH_Test__txt="01_002 0\n01_0015,1\n")
+    for part in ("training", "testing"):
+        (root / part).symlink_to(tmp_path / "disk" / part)
+    dataset = load_dataset(root)
+    assert (len(dataset.videos), dataset.missing_videos) == (4, ())
+    assert dataset.videos[-1].frame_ranges == ((1, 3),)
 
 
 def test_a_missing_list_of_shanghaitech_is_named(tmp_path: Path) -> None:

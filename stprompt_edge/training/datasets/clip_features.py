@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from stprompt_edge.errors import UsageError
 from stprompt_edge.training.datasets.masks import load_npy
-from stprompt_edge.training.datasets.reading import Labels, Line, Unique, check_found, read_table
+from stprompt_edge.training.datasets.reading import Labels, Line, Unique, check_found, read_table, walk
 from stprompt_edge.training.datasets.records import TEST, TRAIN, FrameRange, check_videos
 from stprompt_edge.training.datasets.ucf_crime import read_temporal, temporal_file
 from stprompt_edge.vocabulary import NORMAL_CLASS, Vocabulary
@@ -107,7 +107,7 @@ def load_clip_features(
     """
     lists = _lists(Path(path))
     root = Path(features) if features else next(iter(lists.values())).parent
-    files = {"/".join(file.parts[-2:]): file for file in sorted(root.rglob("*.npy"))}
+    files = {f"{parent.name}/{file}": parent / file for parent, names in walk(root) for file in names}
     labels, unique = Labels(vocabulary), Unique()
     groups: dict[str, _Group] = {}
     missing: list[str] = []
