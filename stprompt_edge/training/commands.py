@@ -51,6 +51,7 @@ def train(
     require_matplotlib()  # found missing before hours of training, not after
     vocabulary, recipe = load_vocabulary(settings.vocabulary), _recipe(settings)
     origin = load_origin(settings.features)
+    recipe = _fitted(recipe, origin)
     _check_origin(origin, recipe, settings.recipe)
     ranking = recipe.method == "mil-ranking"
     videos, spacing = load_training_videos(settings.features, vocabulary, segments=recipe.segments if ranking else None)
@@ -74,6 +75,18 @@ def _recipe(settings: TrainSettings) -> Recipe:
         raise UsageError(f"unknown method '{settings.method}'", remedy=nearest(settings.method, METHODS))
     recipe = load_recipe(settings.recipe, settings.method)
     return recipe if settings.epochs is None else recipe.model_copy(update={"epochs": settings.epochs})
+
+
+def _fitted(recipe: Recipe, origin: FeatureOrigin) -> Recipe:
+    """With K = 0 where the features are of whole frames alone, as published ones."""
+    if origin.windows > 0:
+        return recipe
+    if recipe.method == "mil-ranking":
+        raise UsageError(
+            "the features are of whole frames, and mil-ranking is trained on windows",
+            remedy="pass --method stprompt, or extract from the videos with --keep windows",
+        )
+    return recipe.model_copy(update={"windows": 0})
 
 
 def _check_origin(origin: FeatureOrigin, recipe: Recipe, name: str) -> None:

@@ -17,10 +17,14 @@ from stprompt_edge.runtime.sources import expected_frames
 from stprompt_edge.training.datasets import (
     ABNORMAL,
     ABNORMAL_REMEDY,
+    AUTO,
+    CLIP_FEATURES,
     TRAIN,
     Dataset,
     LabelledVideo,
     check_trainable,
+    is_feature_list,
+    load_clip_features,
     load_dataset,
     row_of_label,
 )
@@ -28,7 +32,8 @@ from stprompt_edge.training.disk_space import DiskNeed, disk_need
 from stprompt_edge.training.extraction_backend import Engine
 from stprompt_edge.training.extraction_pool import Job, Outcome, extract_jobs
 from stprompt_edge.training.extraction_settings import ExtractionSettings
-from stprompt_edge.training.features import FeatureOrigin, load_features, load_segments, read_origin
+from stprompt_edge.training.features import FeatureOrigin, load_features, load_segments, read_origin, save_features
+from stprompt_edge.training.published_features import check_settings, published_origin, read_published
 from stprompt_edge.vocabulary import Vocabulary
 
 if TYPE_CHECKING:  # imports torch, which extraction with ONNX Runtime does not need
@@ -110,13 +115,44 @@ def extract_from_names(
     dataset_format: str,
     stop: threading.Event,
 ) -> Extraction:
-    """`extract_dataset` from what a user types. Raises also as `load_bundle` and `load_dataset`."""
+    """`extract_dataset`, or `convert_dataset` of published features, from what a user types.
+
+    Raises also as `load_bundle` and `load_dataset`, or `load_clip_features`.
+    """
+    if dataset_format == CLIP_FEATURES or (dataset_format == AUTO and is_feature_list(dataset)):
+        check_settings(settings)
+        return convert_dataset(load_clip_features(dataset), out, listener, stop=stop)
     bundle = load_bundle(settings.bundle)  # a wrong one is known before a large data set is listed
     _remove_if_empty_inside(dataset, out)
     loaded = load_dataset(dataset, dataset_format)
     for line in training_warnings(loaded, bundle.vocabulary):
         listener.warn(line)
     return extract_dataset(loaded, out, settings, listener, stop=stop)
+
+
+def convert_dataset(dataset: Dataset, out: Path, listener: Listener, *, stop: threading.Event) -> Extraction:
+    """Feature files of published features, which `load_clip_features` lists; all else is as in `extract_dataset`."""
+    _check_targets(dataset, out)
+    with disk_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+    origin, outcomes = published_origin(), []
+    todo = [video for video in dataset.videos if not _is_done(feature_path(out, video), origin, keep_windows=False)]
+    listener.say(f"{len(todo)} videos to convert: embeddings of whole frames, without windows")
+    for done, video in enumerate(todo):
+        if stop.is_set():
+            break
+        listener.progress(video.name, done / len(todo))
+        try:
+            features = read_published(video.path)
+        except UsageError as exc:
+            outcomes.append(Outcome(name=video.name, unreadable=exc.what))
+            continue
+        target = feature_path(out, video)
+        with disk_errors(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+        save_features(target, features)
+        outcomes.append(Outcome(name=video.name))
+    return _finish(dataset, out, outcomes, len(todo))
 
 
 def _remove_if_empty_inside(dataset: Path, out: Path) -> None:

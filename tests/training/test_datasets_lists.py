@@ -198,7 +198,7 @@ def test_rows_that_do_not_fit(tmp_path: Path, rows: list[str], message: str) -> 
         (b"video,label,split,split\na.mp4,fire,test,test\n", "column 'split' appears twice"),
         (b"video,label,split\na.mp4,fire,test\nb\xe4.mp4,fire,test\n", "line 3: not UTF-8"),
         ("video,label,split\na.mp4,fire,test\n".encode("utf-16"), "line 1: not UTF-8"),
-        (b"path,label\na.npy,fire\n", r"is a list of features(.|\n)*load_clip_features"),
+        (b"path,label\na.npy,fire\n", r"is a list of features(.|\n)*stprompt-edge extract LIST"),
     ],
 )
 def test_files_that_are_no_list(tmp_path: Path, content: bytes, message: str) -> None:

@@ -74,7 +74,7 @@ def test_a_half_written_file_and_another_stride_are_extracted_again(folder: Path
 
 def test_extract_into_the_data_set_goes_on_after_an_interruption(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder / "data" / "train")
-    out, frames = Path("features"), 0
+    out = Path("features")
 
     def extract(until: int | None = None) -> extraction.Extraction:
         stop = threading.Event()

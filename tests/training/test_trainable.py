@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,10 @@ from typer.testing import CliRunner
 from stprompt_edge import cli
 from stprompt_edge.errors import UsageError
 from stprompt_edge.model.checkpoint import load_checkpoint
+from stprompt_edge.training import extraction, published_features
+from stprompt_edge.training.datasets import clip_features
+from stprompt_edge.training.features import load_features
+from stprompt_edge.training.published_features import published_origin
 from tests import videos
 
 
@@ -65,6 +70,61 @@ def test_ped2_is_extracted_and_trained_on_as_documented(tmp_path: Path) -> None:
     checkpoint = load_checkpoint(tmp_path / "checkpoint" / "best.safetensors")
     assert checkpoint.vocabulary.class_names == ("normal", "abnormal")
     assert checkpoint.training["videos"] == 10
+
+
+def published(root: Path, width: int) -> Path:
+    """The lists and features of VadCLIP's authors, of noise: ten crops to train with, crop 5 to test with."""
+    rng, rows = np.random.default_rng(0), {"ucf.csv": ["path,label"], "ucftest.csv": ["path,label"]}
+    videos = [("Abuse/Abuse001_x264", "Abuse"), ("Training_Normal_Videos_Anomaly/Normal_Videos001_x264", "Normal")]
+    for name, label in videos:
+        (root / "UCFClipFeatures" / name).parent.mkdir(parents=True)
+        for crop in range(10):
+            np.save(root / "UCFClipFeatures" / f"{name}__{crop}.npy", rng.normal(size=(5, width)).astype(np.float16))
+            rows["ucf.csv"].append(f"/home/authors/UCFClipFeatures/{name}__{crop}.npy,{label}")
+    (root / "UCFClipFeatures" / "Abuse" / "Abuse028_x264__5.npy").write_text("half a download")
+    rows["ucftest.csv"].append("/home/authors/UCFClipFeatures/Abuse/Abuse028_x264__5.npy,Abuse")
+    for name, lines in rows.items():
+        (root / name).write_text("\n".join(lines))
+    return root / "ucf.csv"
+
+
+def test_published_features_are_converted_and_trained_on_without_windows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    origin = replace(published_origin(), clip="stprompt-demo-16", pretrained="demo")  # its weights are at hand
+    monkeypatch.setattr(published_features, "published_origin", lambda: origin)
+    monkeypatch.setattr(extraction, "published_origin", lambda: origin)
+    monkeypatch.setattr(clip_features, "WIDTH", 128)
+    source, features = published(tmp_path / "lists", 128), tmp_path / "features"
+    printed = run("extract", source, "--out", features)
+    assert "3 videos to convert: embeddings of whole frames, without windows" in printed
+    assert "left out Abuse/Abuse028_x264.npy: cannot read" in printed
+    assert "extracted 0 videos, 2 were there already" in run("extract", source, "--out", features)
+    loaded = load_features(features / "Abuse" / "Abuse001_x264.safetensors")
+    crop = np.load(source.parent / "UCFClipFeatures/Abuse/Abuse001_x264__5.npy")
+    np.testing.assert_array_equal(loaded.x_clip, crop.astype(np.float32))
+    assert not loaded.x_as.any()
+    assert (loaded.windows, loaded.motion.shape, loaded.origin.stride, loaded.origin.windows) == (None, (5, 0), 16, 0)
+    with pytest.raises(UsageError, match="mil-ranking is trained on windows"):
+        run("train", features, "--out", tmp_path / "none", "--method", "mil-ranking")
+    run("train", features, "--out", tmp_path / "checkpoint", "--epochs", 1)
+    method = load_checkpoint(tmp_path / "checkpoint" / "best.safetensors").method
+    assert (method.name, method.windows, method.stride, method.motion_timing) == ("stprompt", 0, 16, "causal")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--stride", 4], "have one row for 16 camera frames, not for 4"),
+        (["--keep", "windows"], "have no windows to keep"),
+        (["--format", "csv"], "column 'video' is missing"),
+    ],
+)
+def test_options_that_published_features_cannot_follow(tmp_path: Path, options: list[str], message: str) -> None:
+    source = published(tmp_path, 512)
+    with pytest.raises(UsageError, match=message):
+        run("extract", source, "--out", tmp_path / "features", *options)
+    assert not (tmp_path / "features").exists()
 
 
 def test_extract_says_first_that_ped2_as_it_is_cannot_be_trained_on(tmp_path: Path) -> None:
