@@ -256,7 +256,7 @@ def prompts(
 
 @app.command()
 def extract(
-    dataset: Annotated[Path, typer.Argument(help="Folder, or CSV of video,label,split.")],
+    dataset: Annotated[Path, typer.Argument(help="Folder, CSV of video,label,split, or of published features.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of feature files to make or continue.")],
     bundle: BundleOption = DEMO_BUNDLE,
     dataset_format: Annotated[str, typer.Option("--format", help="Of the data set; auto tells by its files.")] = "auto",

@@ -474,6 +474,8 @@ def test_one_crop_of_each_video_is_taken(tmp_path: Path) -> None:
     assert (features.shape, features.dtype) == ((4, 512), np.float32)
     assert load_clip_features(root / "ucftest.csv").of_split("test")[0].name == "Arson/b.npy"
     assert load_clip_features(root) == load_clip_features(root / "ucf.csv")
+    (root / "features/Normal/n__5.npy").unlink()
+    assert load_clip_features(root).videos[1].path.name == "n__0.npy"
 
 
 def test_paths_that_are_true_go_before_what_lies_below_the_list(tmp_path: Path) -> None:

@@ -21,8 +21,10 @@ from stprompt_edge.errors import UsageError
 from stprompt_edge.model.checkpoint import load_checkpoint
 from stprompt_edge.training import extraction, published_features
 from stprompt_edge.training.datasets import clip_features
+from stprompt_edge.training.extraction import load_training_videos
 from stprompt_edge.training.features import load_features
 from stprompt_edge.training.published_features import published_origin
+from stprompt_edge.vocabulary import load_vocabulary
 from tests import videos
 
 
@@ -70,6 +72,25 @@ def test_ped2_is_extracted_and_trained_on_as_documented(tmp_path: Path) -> None:
     checkpoint = load_checkpoint(tmp_path / "checkpoint" / "best.safetensors")
     assert checkpoint.vocabulary.class_names == ("normal", "abnormal")
     assert checkpoint.training["videos"] == 10
+
+
+def test_classes_that_are_told_later_keep_the_features(tmp_path: Path) -> None:
+    data, features = tmp_path / "ShanghaiTech", tmp_path / "features"
+    data.mkdir()
+    for name in ("01_001", "01_0014"):
+        videos.write_video(data / f"{name}.avi", frames=2)
+    (data / "SH_Train.txt").write_text("01_001,0\n01_0014,1\n")
+    (data / "SH_Test.txt").write_text("01_002,0\n")
+    command = ("extract", data, "--out", features, "--stride", 4, "--backend", "onnx")
+    assert "has no class abnormal: use a vocabulary with 'abnormal'" in run(*command)
+    with pytest.raises(UsageError, match="no class 'abnormal'"):
+        load_training_videos(features, load_vocabulary("shanghaitech"))
+    (data / "classes.csv").write_text("video,label\n01_0014,fall\n")
+    printed = run(*command)
+    assert "the bundle's vocabulary 'scenes' has no class fall: give `train` one that has" in printed
+    assert "extracted 0 videos, 2 were there already" in printed
+    loaded, _ = load_training_videos(features, load_vocabulary("shanghaitech"))
+    assert [video.label for video in loaded] == [0, load_vocabulary("shanghaitech").class_names.index("fall")]
 
 
 def published(root: Path, width: int) -> Path:

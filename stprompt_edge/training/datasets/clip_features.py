@@ -72,8 +72,9 @@ def load_clip_features(path: Path, vocabulary: Vocabulary | None = None) -> Data
             crops[name][crop] = file if file.is_file() else below.get(file_name, file)
     videos, missing = [], []
     for name, (label, split) in known.items():
-        taken = next((crops[name][crop] for crop in CROPS_TAKEN if crop in crops[name]), None)
-        if taken is None or not taken.is_file():
+        wanted = (crops[name][crop] for crop in CROPS_TAKEN if crop in crops[name])
+        taken = next((file for file in wanted if file.is_file()), None)
+        if taken is None:
             missing.append(name)
         else:
             videos.append(LabelledVideo(path=taken, name=name, label=label, split=split))
