@@ -84,7 +84,8 @@ def extract_jobs(
                     return
                 yield outcome
             return
-    yield from _in_processes(jobs, replace(settings, backend=engine.name), stop)
+    pretrained = settings.pretrained if engine.name == "torch" else None  # `auto` may have come to graphs
+    yield from _in_processes(jobs, replace(settings, backend=engine.name, pretrained=pretrained), stop)
 
 
 def _extract(
