@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from stprompt_edge.bundle import Bundle, load_bundle
 from stprompt_edge.errors import UsageError
-from stprompt_edge.files import disk_errors, write_text_atomic
+from stprompt_edge.files import only_writer, write_text_atomic
 from stprompt_edge.runtime.sources import expected_frames
 from stprompt_edge.training.datasets import Dataset, LabelledVideo, load_dataset
 from stprompt_edge.training.disk_space import DiskNeed, disk_need
@@ -68,14 +68,25 @@ def extract_dataset(
         stop: set it to end between two frames; the same call goes on where it stopped.
 
     Raises:
-        UsageError: if `out` cannot be written, two videos would share a feature file, or every video is unreadable.
+        UsageError: if `out` cannot be written, another run writes there, two videos would share a feature file, or
+            every video is unreadable.
         EnvironmentFailure: the disk is too small, or full; what was written stays and a later run goes on there.
     """
     listener, stop = listener or Listener(), stop or threading.Event()
     bundle = load_bundle(settings.bundle)
     _check_targets(dataset, out)
-    with disk_errors(out):
-        out.mkdir(parents=True, exist_ok=True)
+    with only_writer(out):
+        return _extract_missing(dataset, out, settings, bundle, listener, stop)
+
+
+def _extract_missing(
+    dataset: Dataset,
+    out: Path,
+    settings: ExtractionSettings,
+    bundle: Bundle,
+    listener: Listener,
+    stop: threading.Event,
+) -> Extraction:
     origin = FeatureOrigin.of(bundle, settings.stride)
     todo = [video for video in dataset.videos if not _is_done(feature_path(out, video), origin, settings.keep_windows)]
     outcomes = []

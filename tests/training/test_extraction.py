@@ -200,6 +200,16 @@ def test_listed_videos_that_are_not_there_are_told(tmp_path: Path) -> None:
     assert done.missing == ("b.mp4",)
 
 
+def test_a_second_extraction_into_the_same_folder(folder: Path) -> None:
+    dataset = load_dataset(folder / "data")
+
+    def extract_again(line: str) -> None:
+        with pytest.raises(UsageError, match=r"another run is writing to .*f"):
+            extract_dataset(dataset, folder / "f", SETTINGS)
+
+    assert extract_dataset(dataset, folder / "f", SETTINGS, Listener(say=extract_again)).written == 4
+
+
 # the disk
 
 
