@@ -47,6 +47,16 @@ def disk_errors(path: Path) -> Iterator[None]:
         raise
 
 
+def longest_name(folder: Path) -> int:
+    """How many bytes the name of a file to be written below `folder`, which need not exist, may have."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        longest = os.pathconf(there, "PC_NAME_MAX")
+    except (AttributeError, OSError):  # Windows, or a file system that does not say
+        longest = 255
+    return longest - len(PARTIAL_SUFFIX)
+
+
 class PartialFile:
     """A file on its way: written at `.path`, seen at `.target` only after `publish`.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from stprompt_edge.bundle import Bundle, load_bundle
 from stprompt_edge.errors import UsageError
-from stprompt_edge.files import only_writer, write_text_atomic
+from stprompt_edge.files import longest_name, only_writer, write_text_atomic
 from stprompt_edge.runtime.sources import expected_frames
 from stprompt_edge.training.datasets import Dataset, LabelledVideo, load_dataset
 from stprompt_edge.training.disk_space import DiskNeed, disk_need
@@ -68,8 +69,8 @@ def extract_dataset(
         stop: set it to end between two frames; the same call goes on where it stopped.
 
     Raises:
-        UsageError: if `out` cannot be written, another run writes there, two videos would share a feature file, or
-            every video is unreadable.
+        UsageError: if `out` cannot be written, another run writes there, two videos would share a feature file, a
+            feature file's name is too long, or every video is unreadable.
         EnvironmentFailure: the disk is too small, or full; what was written stays and a later run goes on there.
     """
     listener, stop = listener or Listener(), stop or threading.Event()
@@ -167,8 +168,13 @@ def load_origin(folder: Path) -> FeatureOrigin:
 
 def _check_targets(dataset: Dataset, out: Path) -> None:
     owner: dict[Path, str] = {}
+    longest = longest_name(out)
     for video in dataset.videos:
         target = feature_path(out, video)
+        name_bytes = len(os.fsencode(target.name))
+        if name_bytes > longest:
+            what = f"the feature file of '{video.name}' would have a name of {name_bytes} bytes, {out} takes {longest}"
+            raise UsageError(what, remedy="give that video a shorter name")
         if target in owner:
             what = f"'{owner[target]}' and '{video.name}' would have the same feature file {target}"
             raise UsageError(what, remedy="rename one of the two videos")

@@ -190,6 +190,23 @@ def test_two_videos_with_one_feature_file(tmp_path: Path) -> None:
     assert not (tmp_path / "f").exists()
 
 
+@pytest.mark.parametrize("name", [f"{'a' * 236}.mp4", f"{'é' * 118}.mp4"])
+def test_a_name_that_is_too_long_is_told_before_the_work(tmp_path: Path, name: str) -> None:
+    pair = (labelled(tmp_path / "a.mp4", "a.mp4"), labelled(tmp_path / "v.mp4", name))
+    data = Dataset(name="d", root=tmp_path, videos=pair, class_names=("normal",))
+    with pytest.raises(UsageError, match=rf"of '{name}' would have a name of 248 bytes, .*f takes 247\n.*shorter"):
+        extract_dataset(data, tmp_path / "f", SETTINGS)
+    assert not (tmp_path / "f").exists()
+
+
+def test_the_longest_name(tmp_path: Path) -> None:
+    name = f"{'b' * 255}/{'a' * 235}.mp4"
+    (tmp_path / name).parent.mkdir()
+    write_fifteen(tmp_path / name)
+    data = Dataset(name="d", root=tmp_path, videos=(labelled(tmp_path / name, name),), class_names=("normal",))
+    assert extract_dataset(data, tmp_path / "f", SETTINGS).written == 1
+
+
 def test_listed_videos_that_are_not_there_are_told(tmp_path: Path) -> None:
     write_fifteen(tmp_path / "a.mp4")
     (tmp_path / "labels.csv").write_text("video,label,split\na.mp4,normal,train\nb.mp4,fighting,train\n")
