@@ -10,6 +10,7 @@ from typing import cast
 
 from stprompt_edge.bundle import MotionTiming
 from stprompt_edge.errors import CheckFailed, EnvironmentFailure, UsageError, nearest
+from stprompt_edge.files import only_writer
 from stprompt_edge.model.clip import Clip, load_clip
 from stprompt_edge.training.curves import EpochFigures, draw_curves
 from stprompt_edge.training.evaluation.theme import require_matplotlib
@@ -44,7 +45,7 @@ def train(
         The best checkpoint.
 
     Raises:
-        UsageError: features, vocabulary, method or recipe do not fit each other.
+        UsageError: features, vocabulary, method or recipe do not fit each other, or another run writes to `out`.
         CheckFailed: the CLIP is not the features', `out` holds another training, or a loss is not finite.
         EnvironmentFailure: disk full, or a package is missing.
     """
@@ -65,8 +66,9 @@ def train(
         motion_timing=cast(MotionTiming, origin.motion_timing),
     )
     fit = Fit(task, videos)
-    best = fit.run(settings.out, stop=stop, on_epoch=lambda figures: on_epoch(figures, recipe))
-    draw_curves(settings.out, fit.figures)
+    with only_writer(settings.out):
+        best = fit.run(settings.out, stop=stop, on_epoch=lambda figures: on_epoch(figures, recipe))
+        draw_curves(settings.out, fit.figures)
     return best
 
 

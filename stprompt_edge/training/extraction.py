@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from stprompt_edge.bundle import Bundle, load_bundle
 from stprompt_edge.errors import UsageError
-from stprompt_edge.files import disk_errors, write_text_atomic
+from stprompt_edge.files import disk_errors, longest_name, only_writer, write_text_atomic
 from stprompt_edge.runtime.sources import expected_frames
 from stprompt_edge.training.datasets import (
     ABNORMAL,
@@ -91,29 +92,42 @@ def extract_dataset(
         stop: set it to end between two frames; the same call goes on where it stopped.
 
     Raises:
-        UsageError: if `out` cannot be written, two videos would share a feature file, or every video is unreadable.
+        UsageError: if `out` cannot be written, another run writes there, two videos would share a feature file, a
+            feature file's name is too long, or every video is unreadable.
         EnvironmentFailure: the disk is too small, or full; what was written stays and a later run goes on there.
         Also as `load_bundle` and `open_engine`.
     """
     listener, stop = listener or Listener(), stop or threading.Event()
     bundle = load_bundle(settings.bundle)
     _check_targets(dataset, out)
-    with disk_errors(out):
-        out.mkdir(parents=True, exist_ok=True)
-    engine = open_engine(bundle, settings)  # decides what is done already: features of another one are made again
-    with engine.backend:
-        todo = [video for video in dataset.videos if not _is_done(video, out, engine.origin, settings.keep_windows)]
-        outcomes = []
-        if todo:
-            jobs = [Job(name=video.name, video=video.path, target=feature_path(out, video)) for video in todo]
-            frames = _count_frames(jobs, listener, stop)
-            need = _need(frames, bundle, dataset, out, settings, engine.origin)
-            listener.say(need.line)
-            if not settings.force:
-                need.check(out)
-            listener.say(f"{engine.backend.description} ({engine.reason})")
-            _remove_index(out)
-            outcomes = _extract(jobs, need, settings, engine, listener, stop)
+    with only_writer(out):
+        engine = open_engine(bundle, settings)
+        with engine.backend:
+            return _extract_missing(dataset, out, settings, bundle, engine, listener, stop)
+
+
+def _extract_missing(
+    dataset: Dataset,
+    out: Path,
+    settings: ExtractionSettings,
+    bundle: Bundle,
+    engine: Engine,
+    listener: Listener,
+    stop: threading.Event,
+) -> Extraction:
+    """What the engine decides is not there yet: features of another one are made again."""
+    todo = [video for video in dataset.videos if not _is_done(video, out, engine.origin, settings.keep_windows)]
+    outcomes = []
+    if todo:
+        jobs = [Job(name=video.name, video=video.path, target=feature_path(out, video)) for video in todo]
+        frames = _count_frames(jobs, listener, stop)
+        need = _need(frames, bundle, dataset, out, settings, engine.origin)
+        listener.say(need.line)
+        if not settings.force:
+            need.check(out)
+        listener.say(f"{engine.backend.description} ({engine.reason})")
+        _remove_index(out)
+        outcomes = _extract(jobs, need, settings, engine, listener, stop)
     return _finish(dataset, out, outcomes, len(todo))
 
 
@@ -144,8 +158,11 @@ def extract_from_names(
 def convert_dataset(dataset: Dataset, out: Path, listener: Listener, *, stop: threading.Event) -> Extraction:
     """Feature files of published features, which `load_clip_features` lists; all else is as in `extract_dataset`."""
     _check_targets(dataset, out)
-    with disk_errors(out):
-        out.mkdir(parents=True, exist_ok=True)
+    with only_writer(out):
+        return _convert_missing(dataset, out, listener, stop)
+
+
+def _convert_missing(dataset: Dataset, out: Path, listener: Listener, stop: threading.Event) -> Extraction:
     origin, outcomes = published_origin(), []
     todo = [video for video in dataset.videos if not _is_done(video, out, origin, keep_windows=False)]
     if todo:
@@ -274,8 +291,13 @@ def load_origin(folder: Path, split: str = "train") -> FeatureOrigin:
 
 def _check_targets(dataset: Dataset, out: Path) -> None:
     owner: dict[Path, str] = {}
+    longest = longest_name(out)
     for video in dataset.videos:
         target = feature_path(out, video)
+        name_bytes = len(os.fsencode(target.name))
+        if name_bytes > longest:
+            what = f"the feature file of '{video.name}' would have a name of {name_bytes} bytes, {out} takes {longest}"
+            raise UsageError(what, remedy="give that video a shorter name")
         if target in owner:
             what = f"'{owner[target]}' and '{video.name}' would have the same feature file {target}"
             raise UsageError(what, remedy="rename one of the two videos, or move it")
