@@ -121,7 +121,7 @@ def test_published_features_are_converted_and_trained_on_without_windows(
     assert "3 videos to convert: embeddings of whole frames, without windows" in printed
     assert "left out Abuse/Abuse028_x264.npy: cannot read" in printed
     assert "extracted 0 videos, 2 were there already" in run("extract", source, "--out", features)
-    loaded = load_features(features / "Abuse" / "Abuse001_x264.safetensors")
+    loaded = load_features(features / "Abuse" / "Abuse001_x264.npy.safetensors")
     crop = np.load(source.parent / "UCFClipFeatures/Abuse/Abuse001_x264__5.npy")
     np.testing.assert_array_equal(loaded.x_clip, crop.astype(np.float32))
     assert not loaded.x_as.any()
