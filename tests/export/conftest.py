@@ -1,8 +1,10 @@
-"""Exported bundles, each made once for the whole run."""
+"""Exported bundles, each made once for the whole run, whichever of its processes needs it first."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import fcntl
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import onnx
@@ -10,7 +12,7 @@ import pytest
 import torch
 
 from stprompt_edge.assets import DEMO_CLIP
-from stprompt_edge.bundle import Bundle, MethodSection
+from stprompt_edge.bundle import Bundle, MethodSection, load_bundle
 from stprompt_edge.export import ExportSettings, Model, export_bundle, exporting
 from stprompt_edge.model.clip import Clip
 from stprompt_edge.model.encoder import PackedEncoder
@@ -60,22 +62,32 @@ def ranking_model(demo_clip: Clip) -> Model:
     return Model(clip=demo_clip, vocabulary=load_vocabulary("ubnormal"), method=method, trained=trained, training={})
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Bundle]) -> Bundle:
+    """The bundle of that name; other processes wait until the first has made it."""
+    own = factory.getbasetemp()
+    root = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    with (root / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return load_bundle(root / name) if (root / name).exists() else make(root / name)
+
+
 @pytest.fixture(scope="session")
 def ranking_bundle(ranking_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """fp32 and cpu8 of `ranking_model`."""
     settings = ExportSettings(precisions=("fp32", "cpu8"), parity_video=DEMO_CLIP)
-    return export_bundle(ranking_model, tmp_path_factory.mktemp("ranking") / "b", settings)
+    return made_once(tmp_path_factory, "ranking", lambda path: export_bundle(ranking_model, path, settings))
 
 
 @pytest.fixture(scope="session")
 def small_bundle(stprompt_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """All three precisions of `stprompt_model`."""
-    return export_bundle(stprompt_model, tmp_path_factory.mktemp("small") / "b", ExportSettings(parity_video=DEMO_CLIP))
+    settings = ExportSettings(parity_video=DEMO_CLIP)
+    return made_once(tmp_path_factory, "small", lambda path: export_bundle(stprompt_model, path, settings))
 
 
 @pytest.fixture(scope="session")
 def vit_bundle(vit_b_16: Clip, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """All three precisions of a zero-shot ViT-B-16-quickgelu."""
-    path: Path = tmp_path_factory.mktemp("vit") / "b"
     model = Model.zero_shot(vit_b_16, load_vocabulary("ucf-crime"), stride=16)
-    return export_bundle(model, path, ExportSettings(parity_video=DEMO_CLIP))
+    settings = ExportSettings(parity_video=DEMO_CLIP)
+    return made_once(tmp_path_factory, "vit", lambda path: export_bundle(model, path, settings))
