@@ -16,6 +16,7 @@ import torch
 from stprompt_edge.bundle import Bundle
 from stprompt_edge.errors import CheckFailed, EnvironmentFailure, UsageError
 from stprompt_edge.model.clip import load_clip
+from stprompt_edge.model.encoder import PackedEncoder
 from stprompt_edge.runtime.backends.fake import FakeBackend
 from stprompt_edge.runtime.backends.onnx import OnnxBackend
 from stprompt_edge.training import torch_backend
@@ -110,7 +111,7 @@ def test_a_gpu_that_is_too_small(bundle: Bundle, video: Path, monkeypatch: pytes
         with pytest.raises(EnvironmentFailure, match=r"not enough memory for 4 frames at once\n.*--batch 2, or fewer"):
             extract_video(video, bundle, backend, origin=FeatureOrigin.of(bundle, 2), batch=4)
         backend.close()
-    monkeypatch.setattr(torch.nn.Module, "to", full)
+    monkeypatch.setattr(PackedEncoder, "to", full)
     with pytest.raises(EnvironmentFailure, match=r"not enough memory for the model\n.*--precision fp16"):
         TorchBackend(bundle)
 
