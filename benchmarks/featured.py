@@ -130,12 +130,13 @@ def scenes() -> FeaturedDataset:
 
 
 def real(name: str, encoder: Encoder, stride: int) -> FeaturedDataset:
-    """A folder of ../shared/data with the vocabulary beside this file; its features are extracted on first use.
+    """A folder of ../shared/data with the vocabulary beside this file or the shipped one; extracted on first use.
 
     Raises:
         UsageError: the data set or the encoder is not there.
     """
-    vocabulary = load_vocabulary(Path(__file__).with_name(f"{name}.toml"))
+    beside = Path(__file__).with_name(f"{name}.toml")
+    vocabulary = load_vocabulary(beside if beside.is_file() else name)
     dataset = load_dataset(DATA / name, vocabulary=vocabulary)
     out = BUILD / f"{name}-{stride}-{encoder.key}"
     if not all(feature_path(out, video).exists() for video in dataset.videos):  # several processes come here at once

@@ -89,7 +89,7 @@ class MethodSection(_Section):
     """How embeddings become a score; the same values in training and at the edge."""
 
     name: MethodName
-    windows: Annotated[int, Field(ge=1)] = 12  # K of SA², eq. 2; all of them for mil-ranking
+    windows: Annotated[int, Field(ge=0)] = 12  # K of SA², eq. 2; all for mil-ranking; 0: trained on whole frames alone
     sigma: Positive = 1.0  # width of the adapter's kernel in sampled frames, eq. 4
     tau: Positive = 0.07  # temperature of the softmax over classes
     motion: Literal["pixel", "feature"] = "pixel"
@@ -361,9 +361,10 @@ def _manifest_geometry(path: Path, manifest: Manifest) -> Geometry:
         raise _damaged(
             path, f"geometry is for {section.image_size} px, preprocessing for {manifest.preprocessing.size}"
         )
-    windows, ranking = manifest.method.windows, manifest.method.name == "mil-ranking"
-    if windows > geometry.fine_count or (ranking and windows < geometry.fine_count):
-        needs = ", mil-ranking judges all" if ranking else ""
+    windows, name = manifest.method.windows, manifest.method.name
+    least = {"mil-ranking": geometry.fine_count, "zero-shot": 1, "stprompt": 0}[name]
+    if not least <= windows <= geometry.fine_count:
+        needs = ", mil-ranking judges all" if name == "mil-ranking" else ""
         raise _damaged(path, f"method.windows is {windows} of {geometry.fine_count} fine windows{needs}")
     return geometry
 

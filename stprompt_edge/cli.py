@@ -256,7 +256,7 @@ def prompts(
 
 @app.command()
 def extract(
-    dataset: Annotated[Path, typer.Argument(help="Folder, or CSV of video,label,split.")],
+    dataset: Annotated[Path, typer.Argument(help="Folder, CSV of video,label,split, or of published features.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of feature files to make or continue.")],
     bundle: BundleOption = DEMO_BUNDLE,
     dataset_format: Annotated[str, typer.Option("--format", help="Of the data set; auto tells by its files.")] = "auto",
@@ -281,7 +281,11 @@ def extract(
         precision=precision, batch=batch, pretrained=pretrained, force=force,
     )  # fmt: skip
     with _stop_on_signal() as stop, live_steps(console) as progress:
-        listener = Listener(say=lambda line: console.print(Text(line, style="dim"), soft_wrap=True), progress=progress)
+        listener = Listener(
+            say=lambda line: console.print(Text(line, style="dim"), soft_wrap=True),
+            warn=lambda line: console.print(Text(f"warning: {line}", style="yellow"), soft_wrap=True),
+            progress=progress,
+        )
         done = extract_from_names(dataset, out, settings, listener, dataset_format=dataset_format, stop=stop)
     console.print(extraction_report(done, out), soft_wrap=True)
     if done.left:

@@ -1,5 +1,6 @@
 """Files that are either whole or not there: write to `NAME.partial`, fsync, rename.
 
+One run at a time writes to a folder (`only_writer`).
 The one place where the operating system's refusals (disk full, no permission) become our errors.
 """
 
@@ -15,6 +16,7 @@ from pathlib import Path
 from stprompt_edge.errors import EnvironmentFailure, UsageError
 
 PARTIAL_SUFFIX = ".partial"
+LOCK_NAME = ".lock"  # in a folder while a run writes to it
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _REFUSED = {
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT, errno.ENAMETOOLONG,
@@ -45,10 +47,20 @@ def disk_errors(path: Path) -> Iterator[None]:
         raise
 
 
+def longest_name(folder: Path) -> int:
+    """How many bytes the name of a file to be written below `folder`, which need not exist, may have."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        longest = os.pathconf(there, "PC_NAME_MAX")
+    except (AttributeError, OSError):  # Windows, or a file system that does not say
+        longest = 255
+    return longest - len(PARTIAL_SUFFIX)
+
+
 class PartialFile:
     """A file on its way: written at `.path`, seen at `.target` only after `publish`.
 
-    Two writers of the same target at the same time are not supported.
+    Two writers of the same target at the same time are not supported: see `only_writer`.
 
     Args:
         target: the final path; its folder must exist.
@@ -168,6 +180,50 @@ def swap_folder(new: Path, path: Path) -> None:
         new.rename(path)
         sync_folder(path.parent)
         shutil.rmtree(old, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Make `folder`, and keep other runs out of it while the body runs; a killed run keeps nobody out.
+
+    Where the system has no locks (Windows, some network file systems) nobody is kept out.
+
+    Raises:
+        UsageError: another run writes there. Also as `disk_errors`.
+    """
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    path = folder / LOCK_NAME
+    lock = _open_lock(path)
+    try:
+        yield
+    finally:
+        if lock is not None:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)  # before others can have it
+            os.close(lock)
+
+
+def _open_lock(path: Path) -> int | None:
+    """The locked file, or None where there are no locks."""
+    try:
+        import fcntl
+
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)  # NFS locks only what is open for writing
+    except (ImportError, OSError):  # a folder that cannot be written says so at the first file
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if path.exists():
+            return lock
+        in_use = True  # until an instant ago: it was removed between the two lines before
+    except OSError as exc:
+        in_use = exc.errno in (errno.EAGAIN, errno.EACCES)
+    os.close(lock)
+    if in_use:
+        remedy = "wait until it has ended, or choose another output folder"
+        raise UsageError(f"another run is writing to {path.parent}", remedy=remedy)
+    return None
 
 
 def _fsync(path: Path, flags: int) -> None:

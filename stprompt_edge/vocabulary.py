@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 import sys
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
@@ -34,6 +35,8 @@ else:  # Python 3.10, as on JetPack 6
 NORMAL_CLASS = "normal"  # row 0 of every label matrix
 CLASS_PHRASE_TEMPLATE = "a scene of {}"  # how a bare class name becomes a phrase beside the written ones
 MAX_TEXT_LENGTH = 200  # characters; CLIP reads 77 tokens and would cut the rest off silently
+
+_JOINERS = dict.fromkeys((0x200C, 0x200D))  # zero width non-joiner and joiner, to be left out
 
 _VOCABULARY_KEYS = ("name", "normal_phrases", "classes")
 _CLASS_KEYS = ("name", "label", "phrases")
@@ -221,8 +224,8 @@ def _checked_phrases(value: Any, where: str) -> tuple[str, ...]:
 def _checked_text(value: Any, where: str) -> str:
     if not isinstance(value, str):
         raise UsageError(f"{where}: got {_type_name(value)}, expected text", remedy="write it in quotes")
-    text = value.strip()
-    if not text or not text.isprintable():
+    text = normalized(value)
+    if not is_writing(text):
         raise UsageError(f"{where}: text is empty or not printable", remedy="write a short phrase on one line")
     if len(text) > MAX_TEXT_LENGTH:
         remedy = f"at most {MAX_TEXT_LENGTH}: the text encoder cuts off what is longer"
@@ -232,7 +235,18 @@ def _checked_text(value: Any, where: str) -> str:
 
 def fold(text: str) -> str:
     """Two texts that only differ in case, spaces, `-` or `_` are the same to a reader."""
-    return re.sub(r"[\s_-]+", "", text).casefold()
+    return unicodedata.normalize("NFC", re.sub(r"[\s_-]+", "", text).casefold())
+
+
+def normalized(text: str) -> str:
+    """Stripped, and in Unicode's composed form: folders copied from a Mac have `é` as two characters."""
+    return unicodedata.normalize("NFC", text.strip())
+
+
+def is_writing(text: str) -> bool:
+    """Not empty, on one line and printable, with the joiners that Persian and Hindi write inside words."""
+    visible = text.translate(_JOINERS)
+    return bool(visible) and visible.isprintable()
 
 
 def _type_name(value: Any) -> str:

@@ -184,3 +184,58 @@ def test_a_real_limit_of_the_operating_system(tmp_path: Path) -> None:
     assert "disk full while writing" in done.stdout
     assert done.stderr == ""
     assert names(tmp_path) == []
+
+
+def test_one_run_at_a_time_writes_to_a_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "f"
+    with files.only_writer(folder):
+        (folder / "a.txt").write_text("kept")
+        with pytest.raises(UsageError, match=r"another run is writing to .*f\n.*another output folder"):  # noqa: SIM117
+            with files.only_writer(folder):
+                raise AssertionError
+        with files.only_writer(tmp_path / "other"):
+            pass
+    assert names(folder) == ["a.txt"]
+    with files.only_writer(folder):
+        pass
+
+
+def test_a_killed_run_keeps_nobody_out(tmp_path: Path) -> None:
+    script = (
+        "import os, sys, pathlib; from stprompt_edge.files import only_writer; "
+        "lock = only_writer(pathlib.Path(sys.argv[1])); lock.__enter__(); print('locked', flush=True); "
+        "os.read(0, 1)"
+    )
+    run = [sys.executable, "-c", script, str(tmp_path)]
+    with subprocess.Popen(run, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "locked\n"
+        with pytest.raises(UsageError, match="another run"), files.only_writer(tmp_path):
+            raise AssertionError
+        process.kill()
+        process.communicate()
+    with files.only_writer(tmp_path):
+        pass
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EBADF, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    monkeypatch.setattr(fcntl, "flock", lambda *arguments: (_ for _ in ()).throw(OSError(number, os.strerror(number))))
+    with files.only_writer(tmp_path), files.only_writer(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.ENOSPC])
+def test_a_lock_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    monkeypatch.setattr(os, "open", lambda *arguments: (_ for _ in ()).throw(OSError(number, os.strerror(number))))
+    with files.only_writer(tmp_path):
+        pass
+
+
+def test_a_lock_that_was_removed_when_it_was_got(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    monkeypatch.setattr(fcntl, "flock", lambda *arguments: (tmp_path / files.LOCK_NAME).unlink())
+    with pytest.raises(UsageError, match="another run is writing"), files.only_writer(tmp_path):
+        raise AssertionError

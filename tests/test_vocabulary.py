@@ -55,7 +55,18 @@ def test_shipped_vocabularies(name: str, class_count: int, first: str, last: str
 
 
 def test_every_shipped_file_is_tested() -> None:
-    assert shipped_vocabularies() == ("scenes", "shanghaitech", "ubnormal", "ucf-crime", "xd-violence")
+    binary = ("ped2", "shanghaitech-binary", "ubnormal-binary")
+    rest = ("scenes", "shanghaitech", "ubnormal", "ucf-crime", "xd-violence")
+    assert shipped_vocabularies() == tuple(sorted((*binary, *rest)))
+
+
+def test_binary_vocabularies_have_one_class_and_all_phrases() -> None:
+    assert load_vocabulary("ped2").class_names == ("normal", "abnormal")
+    for name in ("shanghaitech", "ubnormal"):
+        binary, named = load_vocabulary(f"{name}-binary"), load_vocabulary(name)
+        assert binary.class_names == ("normal", "abnormal")
+        assert binary.normal_phrases == named.normal_phrases
+        assert binary.classes[0].phrases == tuple(phrase for c in named.classes for phrase in c.phrases)
 
 
 def test_phrases_come_class_by_class_and_start_with_the_name() -> None:
@@ -70,6 +81,17 @@ def test_phrases_come_class_by_class_and_start_with_the_name() -> None:
 )
 def test_row_of_label(label: str, row: int) -> None:
     assert vocabulary_from_dict(SMALL).row_of_label(label) == row
+
+
+def test_texts_are_composed_and_may_have_joiners() -> None:
+    data = changed(classes=[{"name": "e\u0301meute"}, {"name": "\u0622\u062a\u0634\u200c\u0633\u0648\u0632\u06cc"}])
+    vocabulary = vocabulary_from_dict(data)
+    assert vocabulary.class_names[1:] == ("\u00e9meute", "\u0622\u062a\u0634\u200c\u0633\u0648\u0632\u06cc")
+    assert vocabulary.row_of_label("E\u0301meute") == vocabulary.row_of_label("\u00c9meute") == 1
+    with pytest.raises(UsageError, match="class name '\u00e9meute' appears twice"):
+        vocabulary_from_dict(changed(classes=[{"name": "\u00e9meute"}, {"name": "e\u0301meute"}]))
+    with pytest.raises(UsageError, match="empty or not printable"):
+        vocabulary_from_dict(changed(name="\u200d"))
 
 
 def test_row_of_unknown_label_names_the_nearest() -> None:

@@ -43,16 +43,21 @@ class Trace:
 
 
 def read_parity_frames(source: Path, count: int) -> list[CameraFrame]:
-    """`count` frames spread evenly over a video.
+    """`count` frames spread over a video, or all of a shorter one; at most twice as many are in memory at a time.
 
     Raises:
         SourceError: if it cannot be read.
         UsageError: if all of its frames are equal, which would prove nothing.
     """
+    kept: list[CameraFrame] = []
     with open_source(str(source)) as opened:
-        total = opened.info.frame_count or 0
-        step = max(total // count, 1)
-        frames = [frame for frame in opened.frames(lambda index: index % step == 0)][:count]
+        step = max((opened.info.frame_count or 0) // count, 1)  # many containers do not tell: mkv, webm, ts
+        wanted = opened.frames(lambda index: index % step == 0)
+        for frame in wanted:
+            kept.append(frame)
+            if len(kept) == 2 * count:  # longer than was told
+                kept, step = kept[::2], 2 * step
+    frames = [kept[i * len(kept) // count] for i in range(count)] if len(kept) > count else kept
     if len({frame.image_bgr.tobytes() for frame in frames}) < min(2, count):
         raise UsageError(
             f"the parity video {source} has no two different frames", remedy="pass ordinary footage: --parity-video"

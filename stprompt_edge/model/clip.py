@@ -11,16 +11,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
 from stprompt_edge.assets import DEMO_WEIGHTS
-from stprompt_edge.bundle import ClipSection
 from stprompt_edge.errors import EnvironmentFailure, UsageError, nearest
 from stprompt_edge.preprocess import CLIP_MEAN_RGB, CLIP_STD_RGB, Preprocessing
+
+if TYPE_CHECKING:  # imports pydantic, which the model does without
+    from stprompt_edge.bundle import ClipSection
 
 NO_WEIGHTS = "none"  # --pretrained none
 DEMO_MODEL, DEMO_TAG = "stprompt-demo-16", "demo"  # --pretrained demo: weights that ship in the package
@@ -65,6 +67,8 @@ class Clip:
     @property
     def section(self) -> ClipSection:
         """What checkpoints and bundles say of it."""
+        from stprompt_edge.bundle import ClipSection
+
         return ClipSection(
             model=self.name,
             pretrained=self.pretrained,

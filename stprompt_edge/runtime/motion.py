@@ -85,11 +85,11 @@ def select_windows(motion_N: NDArray[np.float32], count: int) -> Selection:
 
 
 def aggregate(selected_KD: NDArray[np.float32], attention_K: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Eq. 3: x_as, the attention-weighted mean of the selected windows. [K, D], [K] -> [D]."""
+    """Eq. 3: x_as, the attention-weighted mean of the selected windows. [K, D], [K] -> [D]; zero where K is 0."""
     return attention_K @ selected_KD
 
 
 def softmax(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Over the last axis; same shape, float32, sums to 1."""
-    exponentials = np.exp(x - x.max(axis=-1, keepdims=True))
+    """Over the last axis; same shape, float32, sums to 1. Of nothing (K = 0) it is nothing."""
+    exponentials = np.exp(x - x.max(axis=-1, keepdims=True, initial=-np.inf))
     return (exponentials / exponentials.sum(axis=-1, keepdims=True)).astype(np.float32)

@@ -10,6 +10,7 @@ from typing import cast
 
 from stprompt_edge.bundle import MotionTiming
 from stprompt_edge.errors import CheckFailed, EnvironmentFailure, UsageError, nearest
+from stprompt_edge.files import only_writer
 from stprompt_edge.model.clip import Clip, load_clip
 from stprompt_edge.training.curves import EpochFigures, draw_curves
 from stprompt_edge.training.evaluation.theme import require_matplotlib
@@ -44,13 +45,14 @@ def train(
         The best checkpoint.
 
     Raises:
-        UsageError: features, vocabulary, method or recipe do not fit each other.
+        UsageError: features, vocabulary, method or recipe do not fit each other, or another run writes to `out`.
         CheckFailed: the CLIP is not the features', `out` holds another training, or a loss is not finite.
         EnvironmentFailure: disk full, or a package is missing.
     """
     require_matplotlib()  # found missing before hours of training, not after
     vocabulary, recipe = load_vocabulary(settings.vocabulary), _recipe(settings)
     origin = load_origin(settings.features)
+    recipe = _fitted(recipe, origin)
     _check_origin(origin, recipe, settings.recipe)
     clip = _load_clip(origin, settings)
     ranking = recipe.method == "mil-ranking"
@@ -64,8 +66,9 @@ def train(
         motion_timing=cast(MotionTiming, origin.motion_timing),
     )
     fit = Fit(task, videos)
-    best = fit.run(settings.out, stop=stop, on_epoch=lambda figures: on_epoch(figures, recipe))
-    draw_curves(settings.out, fit.figures)
+    with only_writer(settings.out):
+        best = fit.run(settings.out, stop=stop, on_epoch=lambda figures: on_epoch(figures, recipe))
+        draw_curves(settings.out, fit.figures)
     return best
 
 
@@ -80,7 +83,7 @@ def _load_clip(origin: FeatureOrigin, settings: TrainSettings) -> Clip:
             f"the weights that the features were made with are not here: {exc.what}",
             remedy="pass their file: --pretrained PATH",
         ) from exc
-    if clip.weights_sha256 != origin.weights_sha256:
+    if origin.weights_sha256 is not None and clip.weights_sha256 != origin.weights_sha256:
         raise CheckFailed(
             f"the features in {settings.features} were made with the weights {origin.pretrained} of {origin.clip} "
             f"(sha256 {origin.weights_sha256[:12]}), got {clip.pretrained} ({clip.weights_sha256[:12]})",
@@ -95,6 +98,18 @@ def _recipe(settings: TrainSettings) -> Recipe:
         raise UsageError(f"unknown method '{settings.method}'", remedy=nearest(settings.method, METHODS))
     recipe = load_recipe(settings.recipe, settings.method)
     return recipe if settings.epochs is None else recipe.model_copy(update={"epochs": settings.epochs})
+
+
+def _fitted(recipe: Recipe, origin: FeatureOrigin) -> Recipe:
+    """With K = 0 where the features are of whole frames alone, as published ones."""
+    if origin.windows > 0:
+        return recipe
+    if recipe.method == "mil-ranking":
+        raise UsageError(
+            "the features are of whole frames, and mil-ranking is trained on windows",
+            remedy="pass --method stprompt, or extract from the videos with --keep windows",
+        )
+    return recipe.model_copy(update={"windows": 0})
 
 
 def _check_origin(origin: FeatureOrigin, recipe: Recipe, name: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -11,14 +13,35 @@ from typing import TYPE_CHECKING
 
 from stprompt_edge.bundle import Bundle, load_bundle
 from stprompt_edge.errors import UsageError
-from stprompt_edge.files import disk_errors, write_text_atomic
+from stprompt_edge.files import disk_errors, longest_name, only_writer, write_text_atomic
 from stprompt_edge.runtime.sources import expected_frames
-from stprompt_edge.training.datasets import Dataset, LabelledVideo, load_dataset
+from stprompt_edge.training.datasets import (
+    ABNORMAL,
+    ABNORMAL_REMEDY,
+    AUTO,
+    CLIP_FEATURES,
+    TRAIN,
+    Dataset,
+    LabelledVideo,
+    check_trainable,
+    is_feature_list,
+    load_clip_features,
+    load_dataset,
+    row_of_label,
+)
 from stprompt_edge.training.disk_space import DiskNeed, disk_need
 from stprompt_edge.training.extraction_backend import Engine, open_engine
 from stprompt_edge.training.extraction_pool import Job, Outcome, extract_jobs
 from stprompt_edge.training.extraction_settings import ExtractionSettings
-from stprompt_edge.training.features import FeatureOrigin, load_features, load_segments, read_header, source_size
+from stprompt_edge.training.features import (
+    FeatureOrigin,
+    load_features,
+    load_segments,
+    read_header,
+    save_features,
+    source_size,
+)
+from stprompt_edge.training.published_features import check_settings, published_origin, read_published
 from stprompt_edge.vocabulary import Vocabulary
 
 if TYPE_CHECKING:  # imports torch, which extraction with ONNX Runtime does not need
@@ -47,6 +70,7 @@ class Listener:
     """Who is told what happens."""
 
     say: Callable[[str], None] = lambda line: None  # a line for people: the disk need, then the backend
+    warn: Callable[[str], None] = lambda line: None  # what `train` will not take, said before hours of extraction
     progress: Progress = lambda name, done: None
 
 
@@ -68,30 +92,42 @@ def extract_dataset(
         stop: set it to end between two frames; the same call goes on where it stopped.
 
     Raises:
-        UsageError: if `out` cannot be written, two videos would share a feature file, or every video is unreadable.
+        UsageError: if `out` cannot be written, another run writes there, two videos would share a feature file, a
+            feature file's name is too long, or every video is unreadable.
         EnvironmentFailure: the disk is too small, or full; what was written stays and a later run goes on there.
         Also as `load_bundle` and `open_engine`.
     """
     listener, stop = listener or Listener(), stop or threading.Event()
     bundle = load_bundle(settings.bundle)
     _check_targets(dataset, out)
-    with disk_errors(out):
-        out.mkdir(parents=True, exist_ok=True)
-    engine = open_engine(bundle, settings)  # decides what is done already: features of another one are made again
-    with engine.backend:
-        todo = [video for video in dataset.videos if not _is_done(video, out, engine.origin, settings.keep_windows)]
-        outcomes = []
-        if todo:
-            jobs = [Job(name=video.name, video=video.path, target=feature_path(out, video)) for video in todo]
-            frames = _count_frames(jobs, listener, stop)
-            need = _need(frames, bundle, dataset, out, settings, engine.origin)
-            listener.say(need.line)
-            if not settings.force:
-                need.check(out)
-            listener.say(f"{engine.backend.description} ({engine.reason})")
-            with disk_errors(out):
-                (out / INDEX_NAME).unlink(missing_ok=True)  # it is of what was here before
-            outcomes = _extract(jobs, need, settings, engine, listener, stop)
+    with only_writer(out):
+        engine = open_engine(bundle, settings)
+        with engine.backend:
+            return _extract_missing(dataset, out, settings, bundle, engine, listener, stop)
+
+
+def _extract_missing(
+    dataset: Dataset,
+    out: Path,
+    settings: ExtractionSettings,
+    bundle: Bundle,
+    engine: Engine,
+    listener: Listener,
+    stop: threading.Event,
+) -> Extraction:
+    """What the engine decides is not there yet: features of another one are made again."""
+    todo = [video for video in dataset.videos if not _is_done(video, out, engine.origin, settings.keep_windows)]
+    outcomes = []
+    if todo:
+        jobs = [Job(name=video.name, video=video.path, target=feature_path(out, video)) for video in todo]
+        frames = _count_frames(jobs, listener, stop)
+        need = _need(frames, bundle, dataset, out, settings, engine.origin)
+        listener.say(need.line)
+        if not settings.force:
+            need.check(out)
+        listener.say(f"{engine.backend.description} ({engine.reason})")
+        _remove_index(out)
+        outcomes = _extract(jobs, need, settings, engine, listener, stop)
     return _finish(dataset, out, outcomes, len(todo))
 
 
@@ -104,9 +140,86 @@ def extract_from_names(
     dataset_format: str,
     stop: threading.Event,
 ) -> Extraction:
-    """`extract_dataset` from what a user types. Raises also as `load_bundle` and `load_dataset`."""
-    load_bundle(settings.bundle)  # a wrong one is known before a large data set is listed
-    return extract_dataset(load_dataset(dataset, dataset_format), out, settings, listener, stop=stop)
+    """`extract_dataset`, or `convert_dataset` of published features, from what a user types.
+
+    Raises also as `load_bundle` and `load_dataset`, or `load_clip_features`.
+    """
+    if dataset_format == CLIP_FEATURES or (dataset_format == AUTO and is_feature_list(dataset)):
+        check_settings(settings)
+        return convert_dataset(load_clip_features(dataset), out, listener, stop=stop)
+    bundle = load_bundle(settings.bundle)  # a wrong one is known before a large data set is listed
+    _remove_if_empty_inside(dataset, out)
+    loaded = load_dataset(dataset, dataset_format)
+    for line in training_warnings(loaded, bundle.vocabulary):
+        listener.warn(line)
+    return extract_dataset(loaded, out, settings, listener, stop=stop)
+
+
+def convert_dataset(dataset: Dataset, out: Path, listener: Listener, *, stop: threading.Event) -> Extraction:
+    """Feature files of published features, which `load_clip_features` lists; all else is as in `extract_dataset`."""
+    _check_targets(dataset, out)
+    with only_writer(out):
+        return _convert_missing(dataset, out, listener, stop)
+
+
+def _convert_missing(dataset: Dataset, out: Path, listener: Listener, stop: threading.Event) -> Extraction:
+    origin, outcomes = published_origin(), []
+    todo = [video for video in dataset.videos if not _is_done(video, out, origin, keep_windows=False)]
+    if todo:
+        listener.say(f"{len(todo)} videos to convert: embeddings of whole frames, without windows")
+        _remove_index(out)
+    for done, video in enumerate(todo):
+        if stop.is_set():
+            break
+        listener.progress(video.name, done / len(todo))
+        try:
+            features = read_published(video.path)
+        except UsageError as exc:
+            outcomes.append(Outcome(name=video.name, unreadable=exc.what))
+            continue
+        target = feature_path(out, video)
+        with disk_errors(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+        save_features(target, features)
+        outcomes.append(Outcome(name=video.name))
+    return _finish(dataset, out, outcomes, len(todo))
+
+
+def _remove_index(out: Path) -> None:
+    """It is of what was here before."""
+    with disk_errors(out):
+        (out / INDEX_NAME).unlink(missing_ok=True)
+
+
+def _remove_if_empty_inside(dataset: Path, out: Path) -> None:
+    """What an interrupted first video leaves of `out`: inside the data set it would be a class without videos."""
+    with contextlib.suppress(OSError, ValueError):  # also: not empty, not there, no path at all
+        if dataset.resolve() in out.resolve().parents:
+            out.rmdir()
+
+
+def training_warnings(dataset: Dataset, vocabulary: Vocabulary) -> list[str]:
+    """Why `train` may refuse the features of a data set; none of it matters where they are only tested with.
+
+    Args:
+        dataset: about to be extracted.
+        vocabulary: the bundle's; `train` may be given another.
+    """
+    lines = []
+    try:
+        check_trainable(dataset)
+    except UsageError as exc:
+        lines.append(f"{exc.what}; {exc.remedy}")
+    unknown = []
+    for label in sorted({video.label for video in dataset.of_split(TRAIN)}):
+        try:
+            row_of_label(vocabulary, label)
+        except UsageError:
+            unknown.append(label)
+    if unknown:
+        remedy = ABNORMAL_REMEDY if unknown == [ABNORMAL] else "give `train` one that has"
+        lines.append(f"the bundle's vocabulary '{vocabulary.name}' has no class {', '.join(unknown)}: {remedy}")
+    return lines
 
 
 def feature_path(out: Path, video: LabelledVideo) -> Path:
@@ -133,7 +246,7 @@ def load_training_videos(
     from stprompt_edge.training.batches import FeatureVideo
 
     entries = _entries(folder, split)
-    labels = [vocabulary.row_of_label(entry["label"]) for entry in entries]  # a wrong one is known before all is read
+    labels = [row_of_label(vocabulary, entry["label"]) for entry in entries]  # a wrong one is known before all is read
     load_origin(folder, split)
     videos, spacings = [], []
     for entry, label in zip(entries, labels, strict=True):
@@ -178,8 +291,13 @@ def load_origin(folder: Path, split: str = "train") -> FeatureOrigin:
 
 def _check_targets(dataset: Dataset, out: Path) -> None:
     owner: dict[Path, str] = {}
+    longest = longest_name(out)
     for video in dataset.videos:
         target = feature_path(out, video)
+        name_bytes = len(os.fsencode(target.name))
+        if name_bytes > longest:
+            what = f"the feature file of '{video.name}' would have a name of {name_bytes} bytes, {out} takes {longest}"
+            raise UsageError(what, remedy="give that video a shorter name")
         if target in owner:
             what = f"'{owner[target]}' and '{video.name}' would have the same feature file {target}"
             raise UsageError(what, remedy="rename one of the two videos, or move it")

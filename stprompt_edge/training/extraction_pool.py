@@ -9,8 +9,9 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -82,7 +83,8 @@ def extract_jobs(
             yield outcome
         return
     engine.backend.close()
-    yield from _in_processes(jobs, replace(settings, backend=engine.name), stop)
+    pretrained = settings.pretrained if engine.name == "torch" else None  # `auto` may have come to graphs
+    yield from _in_processes(jobs, replace(settings, backend=engine.name, pretrained=pretrained), stop)
 
 
 def _extract(
@@ -120,43 +122,51 @@ def _extract(
 def _in_processes(jobs: Sequence[Job], settings: ExtractionSettings, stop: threading.Event) -> Iterator[Outcome]:
     context = multiprocessing.get_context("spawn")  # neither ONNX Runtime's threads nor CUDA survive a fork
     stopping = context.Event()
+    theirs, ours = context.Pipe(duplex=False)  # nothing is sent: `theirs` ends when `ours` or this process does
     workers = min(settings.processes, len(jobs))
-    with ProcessPoolExecutor(workers, context, _prepare_worker, (settings, stopping)) as pool:
-        with _ctrl_c_is_for_this_process_only():
+    with theirs, ours, ProcessPoolExecutor(workers, context, _prepare_worker, (settings, stopping, theirs)) as pool:
+        with _signals_are_for_this_process_only():
             pending = {pool.submit(_extract_in_worker, job) for job in jobs}
+        for future in pending:  # the pool ends the other processes with SIGTERM, which they do not see
+            future.add_done_callback(lambda future: ours.close() if _was_killed(future) else None)
         try:
             while pending and not stop.is_set():
                 done, pending = wait(pending, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
                 yield from _outcomes(done)
-        except BrokenProcessPool as exc:
-            raise EnvironmentFailure(
-                "a process of the extraction was killed, perhaps for want of memory",
-                remedy="run the same command again with fewer --processes: it goes on where it stopped",
-            ) from exc
+                if any(map(_was_killed, done)) and not stop.is_set():
+                    raise EnvironmentFailure(
+                        "a process of the extraction was killed, perhaps for want of memory",
+                        remedy="run the same command again with fewer --processes: it goes on where it stopped",
+                    )
         finally:
             stopping.set()
             pool.shutdown(wait=True, cancel_futures=True)
     if stop.is_set():
-        yield from _outcomes({future for future in pending if not future.cancelled()})
+        yield from _outcomes(pending)
 
 
 def _outcomes(done: set[Future[Outcome | None]]) -> Iterator[Outcome]:
-    yield from (outcome for future in done if (outcome := future.result()) is not None)
+    ended = (future for future in done if not future.cancelled() and not _was_killed(future))
+    yield from (outcome for future in ended if (outcome := future.result()) is not None)
+
+
+def _was_killed(future: Future[Outcome | None]) -> bool:
+    """Of a future that is done: did a process of the pool end before it was?"""
+    return not future.cancelled() and isinstance(future.exception(), BrokenProcessPool)
 
 
 _worker: dict[str, Any] = {}  # what this process of the pool extracts with
 
 
-def _prepare_worker(settings: ExtractionSettings, stopping: StopFlag) -> None:
+def _prepare_worker(settings: ExtractionSettings, stopping: StopFlag, lifeline: Connection) -> None:
     _worker.update(settings=settings, stopping=stopping)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
 
 
-def _end_with_parent() -> None:
+def _end_with(lifeline: Connection) -> None:
     """Without this, killing the command would leave its processes behind, extracting beside the next run's."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None  # this is a process of the pool
-    parent.join()
+    with suppress(EOFError, OSError):
+        lifeline.recv_bytes()
     os._exit(1)
 
 
@@ -169,12 +179,15 @@ def _extract_in_worker(job: Job) -> Outcome | None:
 
 
 @contextmanager
-def _ctrl_c_is_for_this_process_only() -> Iterator[None]:
-    """Processes and threads started inside never see Ctrl-C, from their first moment; they are told to stop."""
+def _signals_are_for_this_process_only() -> Iterator[None]:
+    """Processes and threads started inside never see Ctrl-C or SIGTERM, from their first moment; they are told to stop.
+
+    A terminal sends the former to every process of a command, systemd and Slurm the latter.
+    """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
     finally:

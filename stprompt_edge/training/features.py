@@ -45,8 +45,8 @@ class FeatureOrigin:
     clip: str  # open_clip's model name
     pretrained: str = field(compare=False)
     seed: int = field(compare=False)
-    weights_sha256: str  # see `Clip.weights_sha256`
-    precision: str
+    weights_sha256: str | None  # see `Clip.weights_sha256`; None for published features, which do not tell
+    precision: str  # of the encoder
     encoder_sha256: str | None  # of the bundle's graph; None for torch, which has none
     stride: int
     windows: int  # K of SA²

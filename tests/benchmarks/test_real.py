@@ -10,7 +10,6 @@ pytest.importorskip("torch")
 from benchmarks import real
 from benchmarks.featured import DEMO_ENCODER
 from benchmarks.real import (
-    EPOCHS,
     LEARNING_RATES,
     METHODS,
     SUBJECTS,
@@ -51,7 +50,7 @@ def test_ped2_is_divided_by_seed() -> None:
 
 def test_both_methods_have_the_same_budget() -> None:
     sizes = {len(grid("ped2", DEMO_ENCODER, method)) for method in ("stprompt", "mil-ranking")}
-    assert sizes == {len(LEARNING_RATES) * len(EPOCHS)}
+    assert sizes == {len(LEARNING_RATES) * len(SUBJECTS["ped2"].epochs)}
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -77,9 +76,9 @@ def test_summary_takes_tiou_at_one_threshold() -> None:
 
 
 @pytest.mark.parametrize("name", ["ped2", "surv_fight"])
-def test_vocabularies_beside_the_benchmark_load(name: str) -> None:
+def test_vocabularies_of_the_benchmark_load(name: str) -> None:
     label = "abnormal" if name == "ped2" else "Fighting"
-    assert load_vocabulary(Path(f"benchmarks/{name}.toml")).row_of_label(label) == 1
+    assert load_vocabulary(name if name == "ped2" else Path(f"benchmarks/{name}.toml")).row_of_label(label) == 1
     assert name in SUBJECTS
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,13 @@ from stprompt_edge.assets import DEMO_CLIP
 from stprompt_edge.bundle import ENCODER_NAMES, HEADS_NAME, Bundle, ClipSection, load_bundle
 from stprompt_edge.errors import CheckFailed, SourceError, UsageError
 from stprompt_edge.export import ExportSettings, Model, export_bundle, export_from_names, exporting
+from stprompt_edge.export.parity import read_parity_frames
 from stprompt_edge.model.checkpoint import Checkpoint, save_checkpoint
 from stprompt_edge.model.clip import Clip, embed_texts
 from stprompt_edge.runtime.backends import open_backend
+from stprompt_edge.runtime.backends.onnx import OnnxBackend
 from stprompt_edge.runtime.cameras import CameraConfig
+from stprompt_edge.runtime.detector import Detector
 from stprompt_edge.runtime.pipeline import RunSettings, run
 from stprompt_edge.vocabulary import load_vocabulary
 from tests.bundles import write_fake_bundle
@@ -228,6 +232,20 @@ def test_a_checkpoint_becomes_a_bundle(tmp_path: Path, stprompt_model: Model, sm
     assert bundle.manifest.training == {"note": "seeded"}
     np.testing.assert_allclose(bundle.text.label_prompts, small_bundle.text.label_prompts, atol=1e-6)
     assert bundle.manifest.files[HEADS_NAME].bytes == small_bundle.manifest.files[HEADS_NAME].bytes
+
+
+@pytest.mark.parametrize("precision", ["fp32", "cpu8"])
+def test_the_graphs_run_without_windows(small_bundle: Bundle, precision: str) -> None:
+    method = small_bundle.manifest.method.model_copy(update={"windows": 0, "motion_timing": "causal"})
+    manifest = small_bundle.manifest.model_copy(update={"method": method})
+    bundle, scores = dataclasses.replace(small_bundle, manifest=manifest), []
+    with OnnxBackend(bundle, precision=precision) as backend:
+        for localize in ("never", "always"):  # no window encoded, and all of them
+            detector = Detector(bundle, backend, localize=localize)  # type: ignore[arg-type]
+            found = [found for frame in read_parity_frames(DEMO_CLIP, 2) for found in detector.push(frame)]
+            scores.append([item.detection.score for item in found])
+    assert len(scores[0]) == 2
+    assert scores[0] == pytest.approx(scores[1], abs=0.01)
 
 
 def test_a_checkpoint_of_the_ranking_method_becomes_a_bundle(

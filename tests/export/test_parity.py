@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import weakref
+from itertools import pairwise
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -26,6 +29,8 @@ from stprompt_edge.export.parity import (
 from stprompt_edge.geometry import Geometry
 from stprompt_edge.model.clip import Clip
 from stprompt_edge.model.encoder import Embeddings, PackedEncoder
+from stprompt_edge.runtime import planes
+from stprompt_edge.runtime.planes import upright_bgr
 from tests.videos import write_video
 
 
@@ -64,14 +69,33 @@ def test_frames_are_spread_over_the_video(tmp_path: Path, count: int) -> None:
     assert [frame.index for frame in frames] == [i * (24 // count) for i in range(count)]
 
 
+@pytest.mark.parametrize("name", ["v.mp4", "v.mkv", "v.webm", "v.ts"])
+def test_a_long_video_is_never_in_memory(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures: list[weakref.ref[np.ndarray]] = []
+    alive = []
+
+    def watched(frame: av.VideoFrame) -> np.ndarray:
+        picture = upright_bgr(frame)
+        pictures.append(weakref.ref(picture))
+        alive.append(sum(known() is not None for known in pictures))
+        return picture
+
+    monkeypatch.setattr(planes, "upright_bgr", watched)
+    codec = "libvpx-vp9" if name == "v.webm" else "libx264"
+    frames = read_parity_frames(write_video(tmp_path / name, frames=101, codec=codec), 4)
+    assert len(frames) == 4
+    assert frames[0].index == 0
+    assert frames[-1].index >= 64
+    assert all(16 <= later.index - frame.index <= 48 for frame, later in pairwise(frames))
+    assert max(alive) <= 2 * 4
+
+
 def test_a_short_video_gives_what_it_has(tmp_path: Path) -> None:
     assert len(read_parity_frames(write_video(tmp_path / "v.mp4", frames=2), 8)) == 2
 
 
 @pytest.mark.parametrize("frames", [1, 5])
 def test_a_video_without_two_different_frames_proves_nothing(tmp_path: Path, frames: int) -> None:
-    import av
-
     path = tmp_path / "still.mkv"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("ffv1", rate=10)

@@ -119,6 +119,23 @@ def test_full_lookahead_equals_the_model_on_the_whole_video(length: int, motion:
     np.testing.assert_allclose([item.detection.class_probabilities for item in found], probabilities, atol=1e-4)
 
 
+@pytest.mark.parametrize("localize", ["never", "always"])
+def test_without_windows_the_frame_alone_is_judged(localize: str) -> None:
+    torch = pytest.importorskip("torch")
+    from stprompt_edge.model.branches import anomaly_score
+
+    model = seeded_model(1.0)
+    with torch.inference_mode():
+        bundle = tiny_bundle(width=128, label_prompts=model.prompts().numpy(), windows=0, motion_timing="causal")
+        frames = random_frames(9)
+        encode, every = FakeBackend(bundle).encode, np.arange(FINE)[None]
+        images = [preprocess(frame.image_bgr, bundle.preprocessing).image[None] for frame in frames]
+        x_clip = torch.from_numpy(np.concatenate([encode(image, every, every[:, :0]).frame for image in images]))
+        expected = anomaly_score(*model(x_clip, torch.zeros_like(x_clip)), bundle.manifest.method.tau, "a").numpy()
+    found = detect(frames, bundle, TorchBackend(bundle, model), lookahead=None, localize=localize)
+    np.testing.assert_allclose([item.detection.score for item in found], expected, atol=1e-4)
+
+
 @pytest.mark.parametrize(("motion", "timing"), VARIANTS)
 @pytest.mark.parametrize("lookahead", [0, 2, None])
 @pytest.mark.parametrize("length", [1, 2, 3, 15, 100])

@@ -108,6 +108,7 @@ def test_window_means_are_in_window_order() -> None:
     [
         ([7.0], 1, [0]),
         ([7.0], 12, [0]),  # fewer windows than asked for
+        ([7.0, 1.0], 0, []),
         ([0.0, 0.0, 0.0], 2, [0, 1]),  # nothing moves: ties go to the lower index
         ([1.0, 3.0, 3.0, 2.0], 3, [1, 2, 3]),
     ],
@@ -117,6 +118,12 @@ def test_selection(motion: list[float], count: int, indices: list[int]) -> None:
     assert selection.indices.tolist() == indices
     assert selection.indices.dtype == np.int64
     np.testing.assert_allclose(selection.attention, softmax(np.array([motion[i] for i in indices], np.float32)))
+
+
+def test_of_no_windows_the_aggregate_is_zero() -> None:
+    selected = np.zeros((0, 3), np.float32)
+    found = aggregate(selected, select_windows(np.ones(4, np.float32), 0).attention)
+    assert (found.tolist(), found.dtype) == ([0.0, 0.0, 0.0], np.float32)
 
 
 @given(st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=1, max_size=60))

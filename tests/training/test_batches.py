@@ -26,7 +26,7 @@ def test_sample_uniformly(length: int, most: int, expected: list[int]) -> None:
         (np.zeros((0, 4)), np.zeros((0, 4)), r"features of v have shapes"),
         (np.zeros((2, 4)), np.zeros((3, 4)), r"expected two equal \[T, D\]"),
         (np.zeros(4), np.zeros(4), r"expected two equal"),
-        (np.full((1, 2), np.nan), np.zeros((1, 2)), r"not finite.*\n.*extract this video again"),
+        (np.full((1, 2), np.nan), np.zeros((1, 2)), r"not finite.*\n.*remove their file, then extract again"),
         (np.zeros((1, 2)), np.full((1, 2), np.inf), r"not finite"),
     ],
 )

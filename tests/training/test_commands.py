@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 
 from stprompt_edge import cli
 from stprompt_edge.errors import CheckFailed, UsageError
+from stprompt_edge.files import only_writer
 from stprompt_edge.model.checkpoint import load_checkpoint
 from stprompt_edge.model.clip import load_clip
 from stprompt_edge.training.features import FeatureOrigin, VideoFeatures, load_features, save_features
@@ -139,6 +140,11 @@ def test_ctrl_c_in_the_first_epoch_leaves_nothing(
     monkeypatch.setattr(Fit, "epoch", interrupted)
     assert train(features, tmp_path / "out", recipe)[0] == 130
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_second_training_into_the_same_folder(features: Path, recipe: Path, tmp_path: Path) -> None:
+    with only_writer(tmp_path / "out"), pytest.raises(UsageError, match=r"another run is writing to .*out"):
+        train(features, tmp_path / "out", recipe)
 
 
 def test_another_method_in_the_same_folder(features: Path, recipe: Path, tmp_path: Path) -> None:

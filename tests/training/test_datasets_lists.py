@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from stprompt_edge.errors import UsageError
 from stprompt_edge.training.datasets import Dataset, LabelledVideo, check_trainable, detect_format, load_dataset
 from stprompt_edge.training.datasets.reading import Labels, merge_ranges, ranges_of_frames
-from stprompt_edge.vocabulary import load_vocabulary
+from stprompt_edge.vocabulary import load_vocabulary, vocabulary_from_dict
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 SCENE = {"label": "fire", "size_wh": [64, 48], "intervals": [[2, 4]], "boxes": {"2": [[0, 0, 8, 8]]}}
@@ -67,6 +67,62 @@ def test_class_folders(tmp_path: Path, names: list[str], expected: list[tuple[st
     assert seen(dataset) == expected
     assert dataset.class_names == (("normal", "fire") if "fire" in str(names) else ("normal",))
     assert dataset.videos[0].path == tmp_path / expected[0][0]
+
+
+def test_linked_folders_are_followed_and_lead_in_no_circles(tmp_path: Path) -> None:
+    touch(tmp_path / "elsewhere", "a.mp4", "deeper/b.mp4")
+    root = touch(tmp_path / "data", "normal/n.mp4", "fire/own.mp4")
+    (root / "fire" / "camera").symlink_to(tmp_path / "elsewhere")
+    (root / "fire" / "up").symlink_to(root)  # back to where it lies, and to `normal`
+    (tmp_path / "elsewhere" / "round").symlink_to(tmp_path / "elsewhere")
+    names = [video.name for video in load_dataset(root).videos if video.label == "fire"]
+    assert names == ["fire/camera/a.mp4", "fire/camera/deeper/b.mp4", "fire/own.mp4", "fire/up/normal/n.mp4"]
+
+
+def test_what_begins_with_a_dot_is_no_video(tmp_path: Path) -> None:
+    root = touch(tmp_path, "fire/a.mp4", "fire/._a.mp4", "fire/.trash/b.mp4", "normal/.hidden/c/d.mp4", "normal/n.mp4")
+    assert [video.name for video in load_dataset(root).videos] == ["fire/a.mp4", "normal/n.mp4"]
+
+
+@pytest.mark.parametrize("split", ["", "train/"])
+@pytest.mark.parametrize(
+    "written",
+    [
+        ["features/train/fire/a.safetensors"],  # interrupted
+        ["features/train/fire/a.safetensors.partial"],  # killed
+        ["features/index.json"],
+        ["results/metrics.json", "results/roc.png"],
+        ["checkpoint/best.safetensors", "checkpoint/curves.csv"],
+        ["stprompt-edge-out/annotated.mp4", "stprompt-edge-out/report.html"],
+        ["{split}fire/stprompt-edge-out/annotated.mp4"],
+    ],
+)
+def test_what_our_commands_wrote_into_the_data_set_is_no_class(tmp_path: Path, split: str, written: list[str]) -> None:
+    names = [f"{split}fire/a.mp4", f"{split}normal/n.mp4"]
+    root = touch(tmp_path, *names, *(name.format(split=split) for name in written))
+    assert [video.name for video in load_dataset(root).videos] == names
+
+
+def test_a_class_folder_with_an_index_of_its_own_is_a_class(tmp_path: Path) -> None:
+    root = touch(tmp_path, "fire/a.mp4", "fire/index.json", "normal/n.mp4", "normal/x.safetensors")
+    assert len(load_dataset(root).videos) == 2
+
+
+def test_composed_and_decomposed_letters_are_one_class(tmp_path: Path) -> None:
+    composed, decomposed = "inc\u00eandie", "ince\u0302ndie"
+    words = {"name": "v", "normal_phrases": ["a yard"], "classes": [{"name": composed}]}
+    root = touch(tmp_path, f"train/{decomposed}/a.mp4", f"test/{composed}/b.mp4")
+    for vocabulary in (None, vocabulary_from_dict(words)):
+        dataset = load_dataset(root, vocabulary=vocabulary)
+        assert dataset.class_names == ("normal", composed)
+        assert {video.label for video in dataset.videos} == {composed}
+
+
+@pytest.mark.parametrize("label", ["\u0622\u062a\u0634\u200c\u0633\u0648\u0632\u06cc", "\u0915\u094d\u200d\u0937"])
+def test_labels_may_have_the_joiners_of_persian_and_hindi(tmp_path: Path, label: str) -> None:
+    assert load_dataset(csv_list(tmp_path, f"a.mp4,{label},train")).class_names == ("normal", label)
+    with pytest.raises(UsageError, match="label is empty or not printable"):
+        load_dataset(csv_list(tmp_path, "a.mp4,\u200c,train"))
 
 
 @pytest.mark.parametrize(
@@ -142,7 +198,7 @@ def test_rows_that_do_not_fit(tmp_path: Path, rows: list[str], message: str) -> 
         (b"video,label,split,split\na.mp4,fire,test,test\n", "column 'split' appears twice"),
         (b"video,label,split\na.mp4,fire,test\nb\xe4.mp4,fire,test\n", "line 3: not UTF-8"),
         ("video,label,split\na.mp4,fire,test\n".encode("utf-16"), "line 1: not UTF-8"),
-        (b"path,label\na.npy,fire\n", r"is a list of features(.|\n)*load_clip_features"),
+        (b"path,label\na.npy,fire\n", r"is a list of features(.|\n)*stprompt-edge extract LIST"),
     ],
 )
 def test_files_that_are_no_list(tmp_path: Path, content: bytes, message: str) -> None:

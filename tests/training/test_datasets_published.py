@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from stprompt_edge.training.datasets import (
     load_masks,
     ped2_weak_split,
 )
+from stprompt_edge.training.datasets.clip_features import read_rows
 from stprompt_edge.vocabulary import load_vocabulary, vocabulary_from_dict
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -82,6 +84,12 @@ def test_ucf_crime_with_one_list_only(tmp_path: Path) -> None:
         (root / name).unlink()
     (arson,) = load_dataset(root).videos
     assert (arson.frame_ranges, arson.boxes) == (None, None)
+
+
+def test_ucf_crime_with_the_training_list_and_annotations_of_the_test_videos(tmp_path: Path) -> None:
+    root = ucf(tmp_path)
+    (root / "Anomaly_Test.txt").unlink()
+    assert [(video.split, video.frame_ranges) for video in load_dataset(root).videos] == [("train", None)] * 2
 
 
 @pytest.mark.parametrize(
@@ -193,6 +201,13 @@ def test_ped2_has_ranges_from_its_masks(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no class 'abnormal'(.|\n)*a vocabulary with 'abnormal'"):
         load_dataset(tmp_path, vocabulary=load_vocabulary("shanghaitech"))
     assert load_dataset(tmp_path, vocabulary=ANY_ABNORMAL).class_names == ("normal", "abnormal")
+
+
+def test_the_format_ped2_weak_is_the_weak_split_of_seed_0(tmp_path: Path) -> None:
+    root = ped2(tmp_path, abnormal=7, normal=5)
+    dataset = load_dataset(root, "ped2-weak")
+    assert dataset == ped2_weak_split(load_dataset(root), 0)
+    check_trainable(dataset)
 
 
 def test_the_weak_split_is_6_and_4_by_seed(tmp_path: Path) -> None:
@@ -331,6 +346,16 @@ def test_frame_masks_that_do_not_fit(tmp_path: Path, frames: list, message: str)
         load_dataset(tmp_path)
 
 
+def test_videos_and_masks_of_shanghaitech_in_linked_folders(tmp_path: Path) -> None:
+    shanghaitech(tmp_path / "disk")
+    root = write(tmp_path / "data", SH_Train__txt="01_001,0\n01_0014,1\n", SH_Test__txt="01_002 0\n01_0015,1\n")
+    for part in ("training", "testing"):
+        (root / part).symlink_to(tmp_path / "disk" / part)
+    dataset = load_dataset(root)
+    assert (len(dataset.videos), dataset.missing_videos) == (4, ())
+    assert dataset.videos[-1].frame_ranges == ((1, 3),)
+
+
 def test_a_missing_list_of_shanghaitech_is_named(tmp_path: Path) -> None:
     (shanghaitech(tmp_path) / "SH_Test.txt").unlink()
     with pytest.raises(UsageError, match=r"cannot read .*SH_Test.txt"):
@@ -434,24 +459,32 @@ def clip_features(root: Path, *rows: str, test: Sequence[str] = ("Arson/b__5.npy
     return root
 
 
-def test_crops_of_a_video_belong_together(tmp_path: Path) -> None:
-    dataset = load_clip_features(clip_features(tmp_path), vocabulary=load_vocabulary("ucf-crime"))
-    assert [(v.name, v.label, v.split, sorted(v.crops)) for v in dataset.videos] == [
-        ("Abuse/a", "abuse", "train", [0, 1]),
-        ("Normal/n", "normal", "train", [5]),
-        ("Arson/b", "arson", "test", [5]),
+def test_one_crop_of_each_video_is_taken(tmp_path: Path) -> None:
+    rows = [f"Abuse/a__{crop}.npy,Abuse" for crop in (1, 0)] + [f"Normal/n__{crop}.npy,Normal" for crop in (0, 5)]
+    root = clip_features(tmp_path, *rows)
+    np.save(root / "features/Normal/n__0.npy", np.zeros((4, 512)))
+    dataset = load_clip_features(root / "ucf.csv", load_vocabulary("ucf-crime"))
+    assert [(v.name, v.label, v.split, v.path.name) for v in dataset.videos] == [
+        ("Abuse/a.npy", "abuse", "train", "a__0.npy"),
+        ("Normal/n.npy", "normal", "train", "n__5.npy"),
+        ("Arson/b.npy", "arson", "test", "b__5.npy"),
     ]
     check_trainable(dataset)
-    features = dataset.videos[0].load(0)
+    features = read_rows(dataset.videos[0].path)
     assert (features.shape, features.dtype) == ((4, 512), np.float32)
-    assert load_clip_features(tmp_path / "ucftest.csv").of_split("test")[0].name == "Arson/b"
-    with pytest.raises(UsageError, match=r"'Abuse/a' has no crop 5\n.*it has 0, 1"):
-        dataset.videos[0].load()
+    assert load_clip_features(root / "ucftest.csv").of_split("test")[0].name == "Arson/b.npy"
+    assert load_clip_features(root) == load_clip_features(root / "ucf.csv")
+    (root / "features/Normal/n__5.npy").unlink()
+    assert load_clip_features(root).videos[1].path.name == "n__0.npy"
 
 
-def test_a_temporal_annotation_beside_the_lists_is_read(tmp_path: Path) -> None:
-    root = write(clip_features(tmp_path), Temporal_Anomaly_Annotation__txt="b.mp4 Arson 3 9 -1 -1")
-    assert [video.frame_ranges for video in load_clip_features(root / "ucf.csv").videos] == [None, None, ((2, 9),)]
+def test_paths_that_are_true_go_before_what_lies_below_the_list(tmp_path: Path) -> None:
+    root = clip_features(tmp_path / "lists")
+    np.save(write(tmp_path / "disk" / "Abuse") / "a__0.npy", np.ones((2, 512)))
+    rows = ("path,label", f"{tmp_path}/disk/Abuse/a__0.npy,Abuse", "features/Normal/n__5.npy,Normal")
+    (root / "ucf.csv").write_text("\n".join(rows))
+    found = [video.path for video in load_clip_features(root / "ucf.csv").of_split("train")]
+    assert found == [tmp_path / "disk/Abuse/a__0.npy", root / "features/Normal/n__5.npy"]
 
 
 @pytest.mark.parametrize(
@@ -462,9 +495,9 @@ def test_a_temporal_annotation_beside_the_lists_is_read(tmp_path: Path) -> None:
         (["Abuse/a__0.npy,Abuse", "Abuse/a__0.npy,Abuse"], r"line 3: video 'Abuse/a__0.npy' is listed already"),
         (
             ["Abuse/a__0.npy,Abuse", "Abuse/a__1.npy,Arson"],
-            "line 3: 'Abuse/a' is Arson in train, another .* Abuse in train",
+            "line 3: 'Abuse/a.npy' is Arson in train, another .* Abuse in train",
         ),
-        (["Arson/b__0.npy,Arson"], r"ucftest.csv, line 2: 'Arson/b' is Arson in test, another crop .* in train"),
+        (["Arson/b__0.npy,Arson"], r"ucftest.csv, line 2: 'Arson/b.npy' is Arson in test, another crop .* in train"),
     ],
 )
 def test_lists_of_features_that_do_not_fit(tmp_path: Path, rows: list[str], message: str) -> None:
@@ -473,14 +506,16 @@ def test_lists_of_features_that_do_not_fit(tmp_path: Path, rows: list[str], mess
 
 
 def test_features_that_are_missing_are_listed(tmp_path: Path) -> None:
-    root = clip_features(tmp_path, "Abuse/a__0.npy,Abuse", "Abuse/a__9.npy,Abuse", "Abuse/z__0.npy,Abuse")
+    rows = ["Abuse/a__0.npy,Abuse", "Abuse/a__9.npy,Abuse", "Abuse/z__0.npy,Abuse", "Arrest/y__1.npy,Arrest"]
+    root = clip_features(tmp_path, *rows)
     dataset = load_clip_features(root)
-    assert dataset.missing_videos == ("Abuse/a__9.npy", "Abuse/z__0.npy")
-    assert [video.name for video in dataset.videos] == ["Abuse/a", "Arson/b"]
+    assert dataset.missing_videos == ("Abuse/z.npy", "Arrest/y.npy")
+    assert [video.name for video in dataset.videos] == ["Abuse/a.npy", "Arson/b.npy"]
     with pytest.raises(UsageError, match=r"0 normal and 1 abnormal videos in train.* 2 listed videos"):
         check_trainable(dataset)
+    shutil.rmtree(root / "features")
     with pytest.raises(UsageError, match=r"none of the 4 listed videos is under"):
-        load_clip_features(root, features=(write(tmp_path / "empty")))
+        load_clip_features(root)
 
 
 @pytest.mark.parametrize(
@@ -488,15 +523,15 @@ def test_features_that_are_missing_are_listed(tmp_path: Path) -> None:
     [
         (np.zeros(512), r"shape \(512,\)"),
         (np.zeros((0, 512)), r"shape \(0, 512\)"),
+        (np.zeros((2, 768)), r"shape \(2, 768\) .* expected finite \[T, 512\]"),
         (np.full((2, 512), np.nan), "not finite"),
         (np.array(["a"]), "no numeric array"),
     ],
 )
 def test_features_that_cannot_be_used(tmp_path: Path, array: np.ndarray, message: str) -> None:
-    video = load_clip_features(clip_features(tmp_path)).videos[0]
-    np.save(video.crops[0], array)
+    np.save(tmp_path / "a__5.npy", array)
     with pytest.raises(UsageError, match=message):
-        video.load(0)
+        read_rows(tmp_path / "a__5.npy")
 
 
 def test_a_folder_must_have_one_pair_of_lists(tmp_path: Path) -> None:

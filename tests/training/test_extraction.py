@@ -80,10 +80,29 @@ def test_a_half_written_file_and_another_stride_are_extracted_again(folder: Path
     assert extract_dataset(dataset, folder / "f", other).written == 4
 
 
+def test_extract_into_the_data_set_goes_on_after_an_interruption(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder / "data" / "train")
+    out = Path("features")
+
+    def extract(until: int | None = None) -> extraction.Extraction:
+        stop = threading.Event()
+        listener = Listener(progress=lambda name, done: stop.set() if until is not None and done >= until else None)
+        return extract_from_names(Path(), out, SETTINGS, listener, dataset_format="auto", stop=stop)
+
+    assert extract(until=0).written == 0  # before the first video
+    first = extract(until=0.3)
+    assert 0 < first.written < 4
+    assert not (out / "index.json").exists()
+    last = extract()
+    assert (last.written + last.skipped, last.left) == (4, 0)
+    assert extract().skipped == 4
+
+
 def test_processes_give_the_same_features(folder: Path) -> None:
     dataset = load_dataset(folder / "data")
     extract_dataset(dataset, folder / "one", SETTINGS)
-    extract_dataset(dataset, folder / "two", replace(SETTINGS, processes=2))
+    auto = replace(SETTINGS, processes=2, backend="auto", precision="cpu8", pretrained="weights that auto does not use")
+    extract_dataset(dataset, folder / "two", auto)
     vocabulary = load_vocabulary("ucf-crime")
     one, two = (load_training_videos(folder / name, vocabulary)[0] for name in ("one", "two"))
     assert [video.name for video in one] == [video.name for video in two]
@@ -277,6 +296,23 @@ def test_features_that_are_not_finite_are_left_out(folder: Path, monkeypatch: py
     assert [name for name, reason in done.unreadable if "not finite" in reason] == ["train/fighting/fighting0.mp4"]
 
 
+@pytest.mark.parametrize("name", [f"{'a' * 232}.mp4", f"{'é' * 116}.mp4"])
+def test_a_name_that_is_too_long_is_told_before_the_work(tmp_path: Path, name: str) -> None:
+    pair = (labelled(tmp_path / "a.mp4", "a.mp4"), labelled(tmp_path / "v.mp4", name))
+    data = Dataset(name="d", root=tmp_path, videos=pair, class_names=("normal",))
+    with pytest.raises(UsageError, match=rf"of '{name}' would have a name of 248 bytes, .*f takes 247\n.*shorter"):
+        extract_dataset(data, tmp_path / "f", SETTINGS)
+    assert not (tmp_path / "f").exists()
+
+
+def test_the_longest_name(tmp_path: Path) -> None:
+    name = f"{'b' * 255}/{'a' * 231}.mp4"
+    (tmp_path / name).parent.mkdir()
+    write_fifteen(tmp_path / name)
+    data = Dataset(name="d", root=tmp_path, videos=(labelled(tmp_path / name, name),), class_names=("normal",))
+    assert extract_dataset(data, tmp_path / "f", SETTINGS).written == 1
+
+
 def test_listed_videos_that_are_not_there_are_told(tmp_path: Path) -> None:
     write_fifteen(tmp_path / "a.mp4")
     (tmp_path / "labels.csv").write_text("video,label,split\na.mp4,normal,train\nb.mp4,fighting,train\n")
@@ -285,6 +321,16 @@ def test_listed_videos_that_are_not_there_are_told(tmp_path: Path) -> None:
         tmp_path / "labels.csv", tmp_path / "f", SETTINGS, Listener(), dataset_format="auto", stop=stop
     )
     assert done.missing == ("b.mp4",)
+
+
+def test_a_second_extraction_into_the_same_folder(folder: Path) -> None:
+    dataset = load_dataset(folder / "data")
+
+    def extract_again(line: str) -> None:
+        with pytest.raises(UsageError, match=r"another run is writing to .*f"):
+            extract_dataset(dataset, folder / "f", SETTINGS)
+
+    assert extract_dataset(dataset, folder / "f", SETTINGS, Listener(say=extract_again)).written == 4
 
 
 # the disk

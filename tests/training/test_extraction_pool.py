@@ -50,7 +50,7 @@ def start(folder: Path, *arguments: str, program: list[str] | None = None) -> su
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        start_new_session=True,  # a terminal sends Ctrl-C to every process of the command
+        start_new_session=True,  # a terminal, systemd and Slurm send their signals to every process of the command
     )
 
 
@@ -101,12 +101,12 @@ def test_kill_9_in_the_middle(folder: Path, processes: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("processes", "number", "code"), [(1, signal.SIGINT, 130), (2, signal.SIGINT, 130), (1, signal.SIGTERM, 143)]
+    ("processes", "number", "code"), [(1, signal.SIGINT, 130), (2, signal.SIGINT, 130), (2, signal.SIGTERM, 143)]
 )
-def test_ctrl_c_in_the_middle(folder: Path, processes: int, number: int, code: int) -> None:
+def test_ctrl_c_or_sigterm_in_the_middle(folder: Path, processes: int, number: int, code: int) -> None:
     with start(folder, "--processes", str(processes)) as process:
         wait_for_the_first(process, folder)
-        os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
+        os.killpg(process.pid, number)
         stdout, stderr = process.communicate(timeout=300)
     assert process.returncode == code, stderr
     assert stdout == ""

@@ -89,6 +89,8 @@ def compare_frames(bundle: Bundle, backend: TensorRTBackend, frames: Sequence[Ca
     """
     if bundle.manifest.method.motion != "pixel":
         return "frames are preprocessed on the CPU: the method compares embeddings, not pixels"
+    if not bundle.manifest.method.windows:
+        return "frames are preprocessed on the CPU: the method looks at no windows"
     sidecar, backend.sidecar = backend.sidecar, backend.sidecar.model_copy(update={"device_frames": True})
     try:
         found = _trace_frames(bundle, backend, frames, device_frames=True)

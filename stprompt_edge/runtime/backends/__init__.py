@@ -56,9 +56,9 @@ def open_backend(name: str, bundle: Bundle) -> Choice:
 def open_frame_stream(bundle: Bundle, backend: Backend, *, lookahead: int) -> FrameStream | None:
     """The device's own watch step for one camera; None where frames are preprocessed on the CPU.
 
-    That is: the backend has none, the method compares embeddings instead of pixels, or `build-engine` found that this
-    device's results are not those of the CPU. For stprompt without lookahead the step goes on to the heads' outputs,
-    else it ends with embeddings.
+    That is: the backend has none, the method compares embeddings instead of pixels or looks at no windows, or
+    `build-engine` found that this device's results are not those of the CPU. For stprompt without lookahead the step
+    goes on to the heads' outputs, else it ends with embeddings.
 
     Args:
         bundle: the backend's.
@@ -69,9 +69,10 @@ def open_frame_stream(bundle: Bundle, backend: Backend, *, lookahead: int) -> Fr
         EnvironmentFailure: the device refuses.
     """
     sidecar = getattr(backend, "sidecar", None)
-    if sidecar is None or not sidecar.device_frames or bundle.manifest.method.motion != "pixel":
+    method = bundle.manifest.method
+    if sidecar is None or not sidecar.device_frames or method.motion != "pixel" or not method.windows:
         return None
-    judge = bundle.manifest.method.name == "stprompt" and lookahead == 0
+    judge = method.name == "stprompt" and lookahead == 0
     return backend.open_stream(judge=judge)  # type: ignore[attr-defined]  # only a backend with a sidecar has it
 
 

@@ -73,7 +73,7 @@ class Variant:
 def encoder_profiles(bundle: Bundle, batch: BatchSizes) -> tuple[Profile, ...]:
     """Watch and locate for a bundle's geometry and method."""
     geometry, method = bundle.geometry, bundle.manifest.method
-    picked = geometry.fine_count if method.motion == "feature" else method.windows
+    picked = geometry.fine_count if method.motion == "feature" else max(method.windows, 1)  # no profile without any
     return (
         _encoder_profile(WATCH, bundle, batch, picked, (0, 0, 1)),
         _encoder_profile(LOCATE, bundle, batch, geometry.fine_count, (0, geometry.coarse_count, geometry.coarse_count)),

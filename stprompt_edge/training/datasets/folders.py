@@ -2,6 +2,7 @@
 
 The folder `normal` (in any case) holds the normal videos; every other folder is a class of its name. Without `train`
 and `test` all videos are for training. Videos may lie deeper inside a class folder. Nothing is known of frames.
+A folder without videos in which a command of ours wrote features, checkpoints or an evaluation is no class.
 """
 
 from __future__ import annotations
@@ -10,9 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stprompt_edge.errors import UsageError, nearest
-from stprompt_edge.training.datasets.reading import Labels, is_video, sorted_entries
+from stprompt_edge.files import PARTIAL_SUFFIX
+from stprompt_edge.training.datasets.reading import OUTPUT_NAME, Labels, is_video, sorted_entries, walk
 from stprompt_edge.training.datasets.records import SPLITS, TRAIN, Dataset, LabelledVideo
 from stprompt_edge.vocabulary import Vocabulary
+
+OUTPUT_FILES = frozenset({"index.json", "metrics.json"})  # of `extract` and `evaluate`; weights are .safetensors
 
 
 def load_folders(root: Path, vocabulary: Vocabulary | None = None) -> Dataset:
@@ -27,7 +31,7 @@ def load_folders(root: Path, vocabulary: Vocabulary | None = None) -> Dataset:
     for split, split_root in _split_roots(root):
         for folder in _class_folders(split_root):
             label = labels.label(folder.name, folder)
-            paths = sorted(path for path in folder.rglob("*") if is_video(path) and path.is_file())
+            paths = _videos(folder)
             if not paths:
                 remedy = "put videos into it (.mp4, .avi, .mkv, ...), or remove it"
                 raise UsageError(f"class folder {folder} holds no video", remedy=remedy)
@@ -39,8 +43,24 @@ def load_folders(root: Path, vocabulary: Vocabulary | None = None) -> Dataset:
     return Dataset(name=root.resolve().name, root=root, videos=tuple(videos), class_names=labels.class_names)
 
 
+def _videos(folder: Path) -> list[Path]:
+    return sorted(parent / file for parent, files in walk(folder) for file in files if is_video(Path(file)))
+
+
+def _folders(entries: list[Path]) -> list[Path]:
+    """Those that are folders, without what a command of ours wrote beside the videos."""
+    return [entry for entry in entries if entry.is_dir() and entry.name != OUTPUT_NAME and not _is_output(entry)]
+
+
+def _is_output(folder: Path) -> bool:
+    """Written by `extract` (perhaps interrupted), `train`, `export` or `evaluate`; never a folder that has a video."""
+    names = {name.removesuffix(PARTIAL_SUFFIX) for _, files in walk(folder) for name in files}
+    ours = any(name in OUTPUT_FILES or name.endswith(".safetensors") for name in names)
+    return ours and not any(is_video(Path(name)) for name in names)
+
+
 def _split_roots(root: Path) -> Iterator[tuple[str, Path]]:
-    folders = [entry for entry in sorted_entries(root) if entry.is_dir()]
+    folders = _folders(sorted_entries(root))
     if not any(folder.name in SPLITS for folder in folders):
         yield TRAIN, root
         return
@@ -57,7 +77,7 @@ def _class_folders(split_root: Path) -> list[Path]:
         if is_video(entry) and entry.is_file():
             remedy = "move it into a folder that is named after its class, or into `normal`"
             raise UsageError(f"video {entry} lies in no class folder", remedy=remedy)
-    folders = [entry for entry in entries if entry.is_dir()]
+    folders = _folders(entries)
     if not folders:
         remedy = "make one folder per class and one named `normal`, with videos in them"
         raise UsageError(f"{split_root} has no class folders", remedy=remedy)

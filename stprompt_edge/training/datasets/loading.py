@@ -7,11 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from stprompt_edge.errors import UsageError, nearest
-from stprompt_edge.training.datasets.clip_features import FeatureDataset
+from stprompt_edge.training.datasets.clip_features import is_feature_list
 from stprompt_edge.training.datasets.csv_list import LIST_NAMES, load_csv
 from stprompt_edge.training.datasets.folders import load_folders
-from stprompt_edge.training.datasets.ped2 import load_ped2
-from stprompt_edge.training.datasets.reading import read_text
+from stprompt_edge.training.datasets.ped2 import load_ped2, load_ped2_weak
 from stprompt_edge.training.datasets.records import TRAIN, Dataset
 from stprompt_edge.training.datasets.shanghaitech import LISTS as SHANGHAITECH_LISTS
 from stprompt_edge.training.datasets.shanghaitech import load_shanghaitech
@@ -26,6 +25,7 @@ FORMATS: dict[str, Callable[[Path, Vocabulary | None], Dataset]] = {
     "csv": load_csv,
     "ucf-crime": load_ucf_crime,
     "ped2": load_ped2,
+    "ped2-weak": load_ped2_weak,
     "shanghaitech": load_shanghaitech,
     "ubnormal": load_ubnormal,
 }
@@ -62,9 +62,8 @@ def detect_format(path: Path) -> str:
     if not path.is_dir():
         if path.suffix.lower() != ".csv":
             raise UsageError(f"{path} is no CSV and no folder", remedy="give the folder of the data set")
-        header = read_text(path).lstrip().partition("\n")[0].split(",")
-        if header[0].strip().casefold() == "path":
-            remedy = "these are features, not videos: read them with `load_clip_features`"
+        if is_feature_list(path):
+            remedy = "`stprompt-edge extract LIST --out FEATURES` converts them for `train`; all else needs the videos"
             raise UsageError(f"{path} is a list of features (path,label)", remedy=remedy)
         return "csv"
     if any((path / name).is_file() for name in UCF_CRIME_LISTS.values()):
@@ -80,7 +79,7 @@ def detect_format(path: Path) -> str:
     return "folders"
 
 
-def check_trainable(dataset: Dataset | FeatureDataset) -> None:
+def check_trainable(dataset: Dataset) -> None:
     """Training needs normal and abnormal videos in its split.
 
     Raises:
@@ -93,5 +92,7 @@ def check_trainable(dataset: Dataset | FeatureDataset) -> None:
         return
     what = f"data set '{dataset.name}' has {normal} normal and {abnormal} abnormal videos in train, training needs both"
     lost = f"; {len(dataset.missing_videos)} listed videos are not there" if dataset.missing_videos else ""
-    remedy = "add videos of the missing kind with split `train`; for Ped2 use its weakly supervised split"
+    remedy = "add videos of the missing kind with split `train`"
+    if dataset.name == "ped2":
+        remedy = "Ped2's own split trains on normal videos alone; its weakly supervised split is --format ped2-weak"
     raise UsageError(what + lost, remedy=remedy)

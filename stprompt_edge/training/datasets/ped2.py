@@ -1,7 +1,7 @@
 """UCSD Ped2 (Mahadevan et al. 2010): `ROOT/train/*.mp4` all normal, `ROOT/test/NN.mp4`, `ROOT/masks/NN.npz`.
 
 Frame ranges follow from the masks: a frame is abnormal when a pixel of it is. The data set has no abnormal training
-video; `ped2_weak_split` makes the splits of the weakly supervised protocol.
+video; `ped2_weak_split` makes the splits of the weakly supervised protocol, `load_ped2_weak` those of seed 0.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from stprompt_edge.vocabulary import NORMAL_CLASS, Vocabulary
 
 # videos for training in the weakly supervised protocol (He et al. 2018, Zhong et al. 2019); all others are for testing
 WEAK_TRAIN_ABNORMAL, WEAK_TRAIN_NORMAL = 6, 4
+WEAK_SEED = 0  # of the format `ped2-weak`; papers average over repeats, which `ped2_weak_split` makes
 
 
 def load_ped2(root: Path, vocabulary: Vocabulary | None = None) -> Dataset:
@@ -42,6 +43,15 @@ def load_ped2(root: Path, vocabulary: Vocabulary | None = None) -> Dataset:
                 )
             )
     return Dataset(name="ped2", root=root, videos=tuple(videos), class_names=labels.class_names)
+
+
+def load_ped2_weak(root: Path, vocabulary: Vocabulary | None = None) -> Dataset:
+    """The format `ped2-weak`: 10 videos train and 18 test, one fixed repeat of the weakly supervised protocol.
+
+    Raises:
+        UsageError: as `load_ped2` and `ped2_weak_split`.
+    """
+    return ped2_weak_split(load_ped2(root, vocabulary), WEAK_SEED)
 
 
 def ped2_weak_split(dataset: Dataset, seed: int) -> Dataset:

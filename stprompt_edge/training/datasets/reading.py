@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from stprompt_edge.errors import UsageError, nearest
 from stprompt_edge.training.datasets.records import ABNORMAL, SPLITS, FrameRange
-from stprompt_edge.vocabulary import NORMAL_CLASS, Vocabulary
+from stprompt_edge.vocabulary import NORMAL_CLASS, Vocabulary, is_writing, normalized
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v", ".ts"})
+OUTPUT_NAME = "stprompt-edge-out"  # the default --out of `run`, `demo` and `evaluate`
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,22 @@ def _checked_header(path: Path, number: int, fields: Sequence[str], columns: Seq
     return header
 
 
+# what to do where lists say that something happens and the vocabulary wants to know what
+ABNORMAL_REMEDY = (
+    f"use a vocabulary with '{ABNORMAL}' (ped2, shanghaitech-binary, ubnormal-binary), or name the class of each "
+    "abnormal video of ShanghaiTech or UBnormal in classes.csv (video,label) beside its lists; after that type the "
+    "same `extract` command again, which keeps what it has"
+)
+
+
+def row_of_label(vocabulary: Vocabulary, label: str) -> int:
+    """`Vocabulary.row_of_label`, with the remedy for data sets that only know `abnormal`. Raises UsageError as it."""
+    try:
+        return vocabulary.row_of_label(label)
+    except UsageError as exc:
+        raise UsageError(exc.what, remedy=ABNORMAL_REMEDY if label == ABNORMAL else exc.remedy) from exc
+
+
 class Labels:
     """Reads labels and splits, and remembers what it saw.
 
@@ -132,8 +149,8 @@ class Labels:
 
     def label(self, text: str, where: object) -> str:
         """`normal` or the class. Raises UsageError: empty, unknown, or spelled in two ways."""
-        text = text.strip()
-        if not text or not text.isprintable():
+        text = normalized(text)
+        if not is_writing(text):
             raise UsageError(f"{where}: label is empty or not printable", remedy="write `normal` or a class name")
         if self._vocabulary:
             return self._class_name(self._vocabulary, text, where)
@@ -146,14 +163,9 @@ class Labels:
 
     def _class_name(self, vocabulary: Vocabulary, text: str, where: object) -> str:
         try:
-            return vocabulary.class_names[vocabulary.row_of_label(text)]
+            return vocabulary.class_names[row_of_label(vocabulary, text)]
         except UsageError as exc:
-            remedy = exc.remedy
-            if text == ABNORMAL:
-                remedy = (
-                    f"a class for each abnormal video (classes.csv: video,label), or a vocabulary with '{ABNORMAL}'"
-                )
-            raise UsageError(f"{where}: {exc.what}", remedy=remedy) from exc
+            raise UsageError(f"{where}: {exc.what}", remedy=exc.remedy) from exc
 
     @staticmethod
     def split(text: str, where: object) -> str:
@@ -211,6 +223,25 @@ def sorted_entries(folder: Path) -> list[Path]:
         raise UsageError(f"cannot read folder {folder}: {exc}", remedy="give a readable folder") from exc
 
 
+def walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Every folder from root down, and the names of its files; all sorted.
+
+    Linked folders are followed; one that was seen already under another name is not entered again, so no link leads
+    in circles. What begins with a dot is left out (macOS puts a `._x.mp4` beside every `x.mp4` on other disks), and so
+    is `stprompt-edge-out`, where other commands write by default.
+    """
+    seen = {os.path.realpath(root)}
+    for parent, folders, files in os.walk(root, followlinks=True):
+        entered = []
+        for name in sorted(folders):
+            target = os.path.realpath(os.path.join(parent, name))
+            if target not in seen and not name.startswith(".") and name != OUTPUT_NAME:
+                seen.add(target)
+                entered.append(name)
+        folders[:] = entered  # os.walk goes on with these
+        yield Path(parent), sorted(name for name in files if not name.startswith("."))
+
+
 def is_video(path: Path) -> bool:
     """By its suffix."""
     return path.suffix.lower() in VIDEO_SUFFIXES
@@ -224,10 +255,9 @@ def index_videos(root: Path, *, frame_folders: bool = False) -> dict[str, Path]:
     """
     videos: dict[str, Path] = {}
     pictures: dict[str, Path] = {}
-    for parent, folders, files in os.walk(root):
-        folders.sort()
-        for file in sorted(files):
-            path = Path(parent, file)
+    for parent, files in walk(root):
+        for file in files:
+            path = parent / file
             if is_video(path):
                 videos.setdefault(path.stem, path)
             elif frame_folders and path.suffix.lower() in {".jpg", ".jpeg", ".png"}:

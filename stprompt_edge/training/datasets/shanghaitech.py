@@ -28,6 +28,7 @@ from stprompt_edge.training.datasets.reading import (
     index_videos,
     ranges_of_frames,
     read_lines,
+    walk,
 )
 from stprompt_edge.training.datasets.records import TEST, TRAIN, Dataset, FrameRange, LabelledVideo
 from stprompt_edge.vocabulary import NORMAL_CLASS, Vocabulary
@@ -45,7 +46,13 @@ def load_shanghaitech(root: Path, vocabulary: Vocabulary | None = None) -> Datas
     """
     classes = ClassList(root, Labels(vocabulary))
     files = index_videos(root, frame_folders=True)
-    masks = {path.stem: path for path in sorted(root.rglob(f"{MASK_FOLDER}/*.npy"))}
+    masks = {
+        Path(file).stem: parent / file
+        for parent, files in walk(root)
+        if parent.name == MASK_FOLDER
+        for file in files
+        if file.endswith(".npy")
+    }
     unique = Unique()
     videos, missing = [], []
     for split, list_name in LISTS.items():

@@ -40,7 +40,7 @@ Boxes = dict[int, tuple[Box, ...]]
 
 
 def load_ucf_crime(root: Path, vocabulary: Vocabulary | None = None) -> Dataset:
-    """Reads the lists that are there.
+    """Reads the lists that are there; ranges and boxes are of test videos, and wait for the list of those.
 
     Raises:
         UsageError: no list, a line that does not fit, a video listed twice, an unknown class, ranges or boxes that
@@ -50,8 +50,8 @@ def load_ucf_crime(root: Path, vocabulary: Vocabulary | None = None) -> Dataset:
     listed = _read_lists(root, labels)
     tests = {PurePosixPath(name).stem: label for name, (label, split) in listed.items() if split == TEST}
     temporal = temporal_file(root)
-    ranges = read_temporal(temporal, tests, labels) if temporal else {}
-    boxes = _read_boxes(root / BOXES, tests) if (root / BOXES).is_file() else None
+    ranges = read_temporal(temporal, tests, labels) if temporal and tests else {}
+    boxes = _read_boxes(root / BOXES, tests) if tests and (root / BOXES).is_file() else None
     files = index_videos(root)
     videos, missing = [], []
     for name, (label, split) in listed.items():

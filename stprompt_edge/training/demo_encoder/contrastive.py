@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,11 @@ class CaptionedBatch:
     captions: Tensor  # [C'] int64, those of CAPTIONS that this batch compares with
     concepts: tuple[Tensor, ...]  # of frames [B], fine windows [B*K], coarse windows [B*L], patches [B*P']
 
+    def to(self, device: torch.device) -> CaptionedBatch:
+        """The same batch on a device."""
+        moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, concepts=tuple(rows.to(device) for rows in self.concepts), **moved)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
@@ -112,13 +117,25 @@ def train_encoder(
     settings: EncoderSettings,
     work: Path,
     on_progress: Callable[[Progress], None] = lambda progress: None,
+    *,
+    device: str | None = None,
 ) -> Clip:
-    """A CLIP trained from seeded random weights; the same samples and settings give the same weights.
+    """A CLIP trained from seeded random weights; on a CPU, the same samples and settings give the same weights.
 
     Each phase leaves its weights in `work`, as encoder-phase-N.safetensors, and is skipped when they are there.
+
+    Args:
+        samples: frames and what they show.
+        settings: how to train.
+        work: an existing folder.
+        on_progress: told each step.
+        device: torch's name of it; None for `cuda` where there is one, else `cpu`.
+
+    Returns:
+        The model, on the CPU.
     """
     clip = load_clip(MODEL, "none", settings.seed)
-    clip.model.train().requires_grad_(True)
+    clip.model.to(device or default_device()).train().requires_grad_(True)
     clip.model.token_embedding.requires_grad_(False)  # random vectors tell words apart; two thirds of all weights
     for number, phase in enumerate(settings.phases, 1):
         weights = work / f"encoder-phase-{number}.safetensors"
@@ -129,14 +146,19 @@ def train_encoder(
             write_bytes_atomic(weights, weights_file(clip))
     with torch.no_grad():
         clip.model.logit_scale.clamp_(max=LARGEST_LOGIT_SCALE)
-    clip.model.eval().requires_grad_(False)
+    clip.model.cpu().eval().requires_grad_(False)
     set_embedding_length(clip, samples)
     return clip
 
 
+def default_device() -> str:
+    """`cuda` where PyTorch has one, else `cpu`."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def weights_file(clip: Clip) -> bytes:
-    """All weights of a CLIP as a safetensors file that open_clip loads."""
-    return save({name: tensor.contiguous() for name, tensor in clip.model.state_dict().items()})
+    """All weights of a CLIP, wherever they are, as a safetensors file that open_clip loads."""
+    return save({name: tensor.cpu().contiguous() for name, tensor in clip.model.state_dict().items()})
 
 
 @torch.inference_mode()
@@ -157,13 +179,14 @@ def set_embedding_length(clip: Clip, samples: Samples) -> None:
 def run_phase(
     clip: Clip, samples: Samples, settings: EncoderSettings, phase: Phase, on_progress: Callable[[Progress], None]
 ) -> None:
-    """Train a CLIP, in place, for the steps of a phase."""
-    encoder, geometry = PackedEncoder(clip.model.visual, Geometry()), Geometry()
-    tokens = clip.tokenize(list(CAPTIONS.texts))
-    right, wrong = torch.from_numpy(CAPTIONS.right), torch.from_numpy(CAPTIONS.wrong)
+    """Train a CLIP, in place and on the device where it is, for the steps of a phase."""
+    device, geometry = clip.model.logit_scale.device, Geometry()
+    encoder = PackedEncoder(clip.model.visual, geometry).to(device)  # its tables of windows too
+    tokens = clip.tokenize(list(CAPTIONS.texts)).to(device)
+    right, wrong = (torch.from_numpy(pairs).to(device) for pairs in (CAPTIONS.right, CAPTIONS.wrong))
     optimizers = _optimizers(clip.model, settings.weight_decay)
     batches = captioned_batches(samples, settings, phase, Preprocessor(clip.preprocessing), geometry)
-    for step, batch in enumerate(prefetched(batches)):
+    for step, batch in enumerate(batch.to(device) for batch in prefetched(batches)):
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = phase.learning_rate * schedule(step, phase)
         captions = embed_captions(clip.model, tokens[batch.captions], batch.prefix)

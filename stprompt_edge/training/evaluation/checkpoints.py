@@ -192,7 +192,7 @@ def _aligned_scores(heads: HeadsOutput, method: MethodSection) -> Tensor:
 
 
 def _check_origin(path: Path, found: FeatureOrigin, wanted: FeatureOrigin, *, aggregated: bool) -> None:
-    names = ["clip", "weights_sha256", "stride"]
+    names = ["clip", "stride", *(["weights_sha256"] if found.weights_sha256 else [])]
     if aggregated:  # which windows went into x_as
         names += ["windows", "motion_timing"]
     for name in names:

@@ -143,9 +143,15 @@ def test_a_kernel_that_does_not_do_is_not_used(
     assert (machine.driver.memory, machine.driver.contexts) == ({}, 0)
 
 
-def test_a_method_that_compares_embeddings_needs_the_cpu(machine: FakeMachine, tmp_path: Path) -> None:
-    engine = built(engine_bundle(tmp_path / "b", method={"motion": "feature"}))
-    assert engine.notes == ("frames are preprocessed on the CPU: the method compares embeddings, not pixels",)
+@pytest.mark.parametrize(
+    ("method", "why"),
+    [({"motion": "feature"}, "compares embeddings, not pixels"), ({"windows": 0}, "looks at no windows")],
+)
+def test_a_method_that_does_not_pick_by_pixels_needs_the_cpu(
+    machine: FakeMachine, tmp_path: Path, method: dict[str, Any], why: str
+) -> None:
+    engine = built(engine_bundle(tmp_path / "b", method=method))
+    assert engine.notes == (f"frames are preprocessed on the CPU: the method {why}",)
 
 
 def test_zero_shot_has_no_heads(machine: FakeMachine, tmp_path: Path) -> None:

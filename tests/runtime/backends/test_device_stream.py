@@ -127,6 +127,13 @@ def test_other_methods_go_on_on_the_host(machine: FakeMachine, tmp_path: Path, n
         assert isinstance(stream.flush(), WatchedFrame)
 
 
+def test_without_windows_frames_are_preprocessed_on_the_host(machine: FakeMachine, tmp_path: Path) -> None:
+    bundle = make(machine, tmp_path, windows=0)
+    with TensorRTBackend(bundle) as backend:
+        assert open_frame_stream(bundle, backend, lookahead=0) is None
+        assert len(detect(bundle, backend, frames(3), localize="never")) == 3
+
+
 def test_a_recording_that_fails_later_is_told_of(machine: FakeMachine, tmp_path: Path) -> None:
     bundle = make(machine, tmp_path)
     with TensorRTBackend(bundle) as backend:

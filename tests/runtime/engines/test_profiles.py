@@ -58,6 +58,7 @@ def test_watch_and_locate() -> None:
 @pytest.mark.parametrize("bundle", [tiny_bundle(motion="feature"), ranking_bundle()])
 def test_a_method_that_needs_all_windows_watches_all(bundle: Bundle) -> None:
     assert encoder_profiles(bundle, ONE)[0].inputs["fine"].max == (1, 49)
+    assert encoder_profiles(tiny_bundle(windows=0), ONE)[0].inputs["fine"].max == (1, 1)
 
 
 def test_heads_of_both_methods() -> None:

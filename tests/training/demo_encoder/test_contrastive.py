@@ -10,6 +10,7 @@ from stprompt_edge.model.clip import embed_texts, load_clip
 from stprompt_edge.model.encoder import PackedEncoder
 from stprompt_edge.model.prompts import PromptLearner
 from stprompt_edge.preprocess import Preprocessor
+from stprompt_edge.training.demo_encoder import contrastive
 from stprompt_edge.training.demo_encoder.captions import CAPTIONS, UNKNOWN
 from stprompt_edge.training.demo_encoder.contrastive import (
     MODEL,
@@ -115,6 +116,29 @@ def test_training_repeats_to_the_bit_and_changes_both_towers(place, tmp_path):
     assert all(torch.equal(first[name], second[name]) for name in first)
     for name in ("visual.conv1.weight", "text_projection", "logit_scale"):
         assert not torch.equal(first[name], start[name])
+
+
+@pytest.mark.parametrize(
+    ("device", "cuda", "used"), [(None, True, "cuda"), (None, False, "cpu"), ("cuda:1", True, "cuda:1")]
+)
+def test_a_gpu_trains_where_there_is_one(place, tmp_path, monkeypatch, device, cuda, used):
+    clip, moved = load_clip(MODEL, "none", 0), []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(contrastive, "load_clip", lambda *arguments: clip)
+    monkeypatch.setattr(clip.model, "to", lambda where: moved.append(where) or clip.model)
+    monkeypatch.setattr(contrastive, "set_embedding_length", lambda *arguments: None)
+    train_encoder(place, EncoderSettings(phases=()), tmp_path, device=device)
+    assert moved == [used]
+
+
+def test_all_of_a_batch_goes_to_the_device(place):
+    preprocess = Preprocessor(load_clip(MODEL, "none").preprocessing)
+    *_, batch = captioned_batches(place, TINY, AS_USED, preprocess, Geometry())
+    assert batch.prefix is not None
+    there = batch.to(torch.device("meta"))
+    tensors = [*(value for name, value in vars(there).items() if name != "concepts"), *there.concepts]
+    assert len(tensors) == 12
+    assert all(tensor.is_meta for tensor in tensors)
 
 
 def test_phases_that_were_done_are_not_done_again_and_the_weights_are_the_same(place, tmp_path):
