@@ -214,9 +214,9 @@ def _open_lock(path: Path) -> int | None:
         return None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if path.exists():
+        if path.exists() and os.path.samestat(os.fstat(lock), path.stat()):
             return lock
-        in_use = True  # until an instant ago: it was removed between the two lines before
+        in_use = True  # until an instant ago: it was removed, or made anew, between the lines before
     except OSError as exc:
         in_use = exc.errno in (errno.EAGAIN, errno.EACCES)
     os.close(lock)
