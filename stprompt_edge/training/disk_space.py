@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from stprompt_edge.bundle import Bundle
 from stprompt_edge.errors import EnvironmentFailure
 from stprompt_edge.files import disk_errors
 from stprompt_edge.training.features import FeatureOrigin, estimate_bytes, header_bytes
@@ -79,9 +78,10 @@ class DiskNeed:
 
 def disk_need(
     frames: Mapping[str, int | None],
-    bundle: Bundle,
     out: Path,
     *,
+    width: int,
+    fine_count: int,
     origin: FeatureOrigin,
     keep_windows: bool,
     index_bytes: int,
@@ -90,8 +90,9 @@ def disk_need(
 
     Args:
         frames: camera frames of each video to extract, by name; None where unknown.
-        bundle: width and windows.
         out: where the features go; it exists.
+        width: of an embedding.
+        fine_count: windows whose motion is stored.
         origin: what stands in each file, and the stride.
         keep_windows: whether windows are kept.
         index_bytes: size of the index.
@@ -101,11 +102,10 @@ def disk_need(
     """
     sampled = {name: None if count is None else -(-count // origin.stride) for name, count in frames.items()}
     known = [count for count in sampled.values() if count is not None]
-    width, fine = bundle.manifest.clip.embedding_width, bundle.geometry.fine_count
 
     def total(windows: bool) -> int:
-        header = header_bytes(origin, width, fine, keep_windows=windows)
-        return index_bytes + len(known) * header + estimate_bytes(sum(known), width, fine, keep_windows=windows)
+        header = header_bytes(origin, width, fine_count, keep_windows=windows)
+        return index_bytes + len(known) * header + estimate_bytes(sum(known), width, fine_count, keep_windows=windows)
 
     with disk_errors(out):
         free = shutil.disk_usage(out).free

@@ -29,6 +29,7 @@ from stprompt_edge.training.datasets import (
     load_dataset,
     row_of_label,
 )
+from stprompt_edge.training.datasets.clip_features import WIDTH as PUBLISHED_WIDTH
 from stprompt_edge.training.disk_space import DiskNeed, disk_need
 from stprompt_edge.training.extraction_backend import Engine, open_engine
 from stprompt_edge.training.extraction_pool import Job, Outcome, extract_jobs
@@ -41,7 +42,7 @@ from stprompt_edge.training.features import (
     save_features,
     source_size,
 )
-from stprompt_edge.training.published_features import check_settings, published_origin, read_published
+from stprompt_edge.training.published_features import check_settings, count_frames, published_origin, read_published
 from stprompt_edge.vocabulary import Vocabulary
 
 if TYPE_CHECKING:  # imports torch, which extraction with ONNX Runtime does not need
@@ -146,7 +147,7 @@ def extract_from_names(
     """
     if dataset_format == CLIP_FEATURES or (dataset_format == AUTO and is_feature_list(dataset)):
         check_settings(settings)
-        return convert_dataset(load_clip_features(dataset), out, listener, stop=stop)
+        return convert_dataset(load_clip_features(dataset), out, listener, force=settings.force, stop=stop)
     bundle = load_bundle(settings.bundle)  # a wrong one is known before a large data set is listed
     _remove_if_empty_inside(dataset, out)
     loaded = load_dataset(dataset, dataset_format)
@@ -155,18 +156,26 @@ def extract_from_names(
     return extract_dataset(loaded, out, settings, listener, stop=stop)
 
 
-def convert_dataset(dataset: Dataset, out: Path, listener: Listener, *, stop: threading.Event) -> Extraction:
+def convert_dataset(
+    dataset: Dataset, out: Path, listener: Listener, *, force: bool = False, stop: threading.Event
+) -> Extraction:
     """Feature files of published features, which `load_clip_features` lists; all else is as in `extract_dataset`."""
     _check_targets(dataset, out)
     with only_writer(out):
-        return _convert_missing(dataset, out, listener, stop)
+        return _convert_missing(dataset, out, listener, force, stop)
 
 
-def _convert_missing(dataset: Dataset, out: Path, listener: Listener, stop: threading.Event) -> Extraction:
+def _convert_missing(dataset: Dataset, out: Path, listener: Listener, force: bool, stop: threading.Event) -> Extraction:
     origin, outcomes = published_origin(), []
     todo = [video for video in dataset.videos if not _is_done(video, out, origin, keep_windows=False)]
     if todo:
-        listener.say(f"{len(todo)} videos to convert: embeddings of whole frames, without windows")
+        need = disk_need(
+            {video.name: count_frames(video.path) for video in todo}, out, width=PUBLISHED_WIDTH, fine_count=0,
+            origin=origin, keep_windows=False, index_bytes=len(_index(out, dataset, todo)),
+        )  # fmt: skip
+        listener.say(f"{need.line}; embeddings of whole frames, without windows")
+        if not force:
+            need.check(out)
         _remove_index(out)
     for done, video in enumerate(todo):
         if stop.is_set():
@@ -323,8 +332,9 @@ def _need(
     readable = [video for video in dataset.videos if frames.get(video.name, 0) is not None]
     return disk_need(
         frames,
-        bundle,
         out,
+        width=bundle.manifest.clip.embedding_width,
+        fine_count=bundle.geometry.fine_count,
         origin=origin,
         keep_windows=settings.keep_windows,
         index_bytes=len(_index(out, dataset, readable)),

@@ -70,7 +70,9 @@ def test_is_there_room(changes: dict, remedy: str | None) -> None:
 def test_frames_are_sampled_from_the_first_on(tmp_path: Path, frames: int | None, sampled: int | None) -> None:
     bundle = load_bundle(DEMO_BUNDLE)
     origin = FeatureOrigin.of(bundle, 4, precision="cpu8")
-    found = disk_need({"a": frames}, bundle, tmp_path, origin=origin, keep_windows=False, index_bytes=100)
+    found = disk_need(
+        {"a": frames}, tmp_path, width=128, fine_count=49, origin=origin, keep_windows=False, index_bytes=100
+    )
     assert found.sampled_frames == {"a": sampled}
     per_frame = 2 * 128 * 2 + 49 * 4
     header = 0 if sampled is None else found.file_bytes - 100 - sampled * per_frame
@@ -83,4 +85,4 @@ def test_a_folder_that_is_gone(tmp_path: Path) -> None:
     bundle = load_bundle(DEMO_BUNDLE)
     origin = FeatureOrigin.of(bundle, 4)
     with pytest.raises(UsageError, match="cannot write"):
-        disk_need({}, bundle, tmp_path / "no", origin=origin, keep_windows=False, index_bytes=0)
+        disk_need({}, tmp_path / "no", width=128, fine_count=49, origin=origin, keep_windows=False, index_bytes=0)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from stprompt_edge import cli
-from stprompt_edge.errors import UsageError
+from stprompt_edge.errors import EnvironmentFailure, UsageError
 from stprompt_edge.model.checkpoint import load_checkpoint
 from stprompt_edge.training import extraction, published_features
 from stprompt_edge.training.datasets import clip_features
@@ -118,7 +120,8 @@ def test_published_features_are_converted_and_trained_on_without_windows(
     monkeypatch.setattr(clip_features, "WIDTH", 128)
     source, features = published(tmp_path / "lists", 128), tmp_path / "features"
     printed = run("extract", source, "--out", features)
-    assert "3 videos to convert: embeddings of whole frames, without windows" in printed
+    assert "3 videos to extract, about 10 sampled frames at stride 16 (1 more of unknown length" in printed
+    assert "free; embeddings of whole frames, without windows" in printed
     assert "left out Abuse/Abuse028_x264.npy: cannot read" in printed
     assert "extracted 0 videos, 2 were there already" in run("extract", source, "--out", features)
     loaded = load_features(features / "Abuse" / "Abuse001_x264.npy.safetensors")
@@ -131,6 +134,15 @@ def test_published_features_are_converted_and_trained_on_without_windows(
     run("train", features, "--out", tmp_path / "checkpoint", "--epochs", 1)
     method = load_checkpoint(tmp_path / "checkpoint" / "best.safetensors").method
     assert (method.name, method.windows, method.stride, method.motion_timing) == ("stprompt", 0, 16, "causal")
+
+
+def test_published_features_that_do_not_fit_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, features = published(tmp_path / "lists", 512), tmp_path / "features"
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=20_000))
+    with pytest.raises(EnvironmentFailure, match="features has 20 kB free, the features of 3 videos need about"):
+        run("extract", source, "--out", features)
+    assert not list(features.rglob("*.safetensors"))
+    assert "extracted 2 videos" in run("extract", source, "--out", features, "--force")
 
 
 @pytest.mark.parametrize(

@@ -88,4 +88,4 @@ def _load_folder(folder: Path, frames: Sequence[int] | None) -> NDArray[np.bool_
 
 
 def _unreadable(path: Path, why: str) -> UsageError:
-    return UsageError(f"cannot read masks {path}: {why}", remedy="download this file of the data set again")
+    return UsageError(f"cannot read {path}: {why}", remedy="download this file of the data set again")
