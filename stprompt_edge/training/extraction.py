@@ -122,7 +122,10 @@ def _extract_missing(
     if todo:
         jobs = [Job(name=video.name, video=video.path, target=feature_path(out, video)) for video in todo]
         frames = _count_frames(jobs, listener, stop)
-        need = _need(frames, bundle, dataset, out, settings, engine.origin)
+        need = _need(
+            frames, dataset, out, engine.origin, width=bundle.manifest.clip.embedding_width,
+            fine_count=bundle.geometry.fine_count, keep_windows=settings.keep_windows,
+        )  # fmt: skip
         listener.say(need.line)
         if not settings.force:
             need.check(out)
@@ -169,10 +172,8 @@ def _convert_missing(dataset: Dataset, out: Path, listener: Listener, force: boo
     origin, outcomes = published_origin(), []
     todo = [video for video in dataset.videos if not _is_done(video, out, origin, keep_windows=False)]
     if todo:
-        need = disk_need(
-            {video.name: count_frames(video.path) for video in todo}, out, width=PUBLISHED_WIDTH, fine_count=0,
-            origin=origin, keep_windows=False, index_bytes=len(_index(out, dataset, todo)),
-        )  # fmt: skip
+        frames = {video.name: count_frames(video.path) for video in todo}
+        need = _need(frames, dataset, out, origin, width=PUBLISHED_WIDTH, fine_count=0, keep_windows=False)
         listener.say(f"{need.line}; embeddings of whole frames, without windows")
         if not force:
             need.check(out)
@@ -323,20 +324,22 @@ def _count_frames(jobs: Sequence[Job], listener: Listener, stop: threading.Event
 
 def _need(
     frames: dict[str, int | None],
-    bundle: Bundle,
     dataset: Dataset,
     out: Path,
-    settings: ExtractionSettings,
     origin: FeatureOrigin,
+    *,
+    width: int,
+    fine_count: int,
+    keep_windows: bool,
 ) -> DiskNeed:
     readable = [video for video in dataset.videos if frames.get(video.name, 0) is not None]
     return disk_need(
         frames,
         out,
-        width=bundle.manifest.clip.embedding_width,
-        fine_count=bundle.geometry.fine_count,
+        width=width,
+        fine_count=fine_count,
         origin=origin,
-        keep_windows=settings.keep_windows,
+        keep_windows=keep_windows,
         index_bytes=len(_index(out, dataset, readable)),
     )
 
