@@ -214,11 +214,11 @@ def _open_lock(path: Path) -> int | None:
         return None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if path.exists() and os.path.samestat(os.fstat(lock), path.stat()):
+        if os.path.samestat(os.fstat(lock), path.stat()):
             return lock
-        in_use = True  # until an instant ago: it was removed, or made anew, between the lines before
-    except OSError as exc:
-        in_use = exc.errno in (errno.EAGAIN, errno.EACCES)
+        in_use = True  # until an instant ago: it was made anew between the lines before
+    except OSError as exc:  # ENOENT: it was removed between them
+        in_use = exc.errno in (errno.EAGAIN, errno.EACCES, errno.ENOENT)
     os.close(lock)
     if in_use:
         remedy = "wait until it has ended, or choose another output folder"
