@@ -31,7 +31,7 @@ from stprompt_edge.doctor.parsers import (
     parse_requirement,
     parse_version,
 )
-from stprompt_edge.runtime.gstreamer import PACKAGES
+from stprompt_edge.runtime.sources.gstreamer import PACKAGES
 from tests.fakes.device import install
 
 
@@ -499,7 +499,7 @@ def test_the_trial_of_gstreamer(monkeypatch: pytest.MonkeyPatch) -> None:
         find = staticmethod(lambda name: name == "vah264dec")
 
     gst = SimpleNamespace(version=lambda: (1, 24, 2, 0), ElementFactory=Factory)
-    monkeypatch.setattr("stprompt_edge.runtime.gstreamer.import_gstreamer", lambda: (gst, None))
+    monkeypatch.setattr("stprompt_edge.runtime.sources.gstreamer.import_gstreamer", lambda: (gst, None))
     assert trials.try_gstreamer() == {"version": "1.24.2", "decoders": ["vah264dec"]}
 
 

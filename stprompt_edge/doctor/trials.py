@@ -128,7 +128,7 @@ def try_gstreamer() -> dict[str, Any]:
     Raises:
         EnvironmentFailure: PyGObject or GStreamer is missing.
     """
-    from stprompt_edge.runtime.gstreamer import import_gstreamer
+    from stprompt_edge.runtime.sources.gstreamer import import_gstreamer
 
     gst, _ = import_gstreamer()
     decoders = [name for name in HARDWARE_DECODERS if gst.ElementFactory.find(name)]

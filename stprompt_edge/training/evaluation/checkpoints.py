@@ -31,7 +31,7 @@ from stprompt_edge.model.encoder import PackedEncoder
 from stprompt_edge.model.mil_ranking import MilRanking
 from stprompt_edge.model.stprompt import STPrompt
 from stprompt_edge.runtime.backends.base import Encoded, HeadsOutput
-from stprompt_edge.runtime.sources import IMAGE_FOLDER_FPS, open_source
+from stprompt_edge.runtime.sources import ASSUMED_FPS, open_source
 from stprompt_edge.training.datasets import LabelledVideo
 from stprompt_edge.training.evaluation.lookahead import smoothed
 from stprompt_edge.training.evaluation.opening import OpenModel, Outcome, Progress, outcome_of
@@ -211,7 +211,7 @@ def _judged(video: LabelledVideo, features: VideoFeatures, scores: NDArray[np.fl
     fps, frames = _rate_and_frames(video)
     if not fps:
         spacing = features.seconds_between_samples
-        fps = stride / spacing if spacing > 0 else IMAGE_FOLDER_FPS
+        fps = stride / spacing if spacing > 0 else ASSUMED_FPS
     warnings: tuple[str, ...] = ()
     expected, least = math.ceil((frames or 0) / stride), int(read[-1]) // stride + 1
     if expected < least or (expected > least and features.frames is None):

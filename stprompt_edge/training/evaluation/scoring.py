@@ -14,7 +14,7 @@ from stprompt_edge.runtime.backends.base import Backend
 from stprompt_edge.runtime.detector import DetectedFrame, Detector
 from stprompt_edge.runtime.sampler import Sampler
 from stprompt_edge.runtime.scoring import make_scorer
-from stprompt_edge.runtime.sources import IMAGE_FOLDER_FPS, Source, open_source
+from stprompt_edge.runtime.sources import ASSUMED_FPS, Source, open_source
 from stprompt_edge.training.datasets import LabelledVideo
 from stprompt_edge.training.evaluation.lookahead import Recorder, lookaheads
 from stprompt_edge.training.evaluation.pictures import TellingFrames
@@ -142,7 +142,7 @@ class _Judge:
         """The whole video, its sampled frames all there."""
         sampled = np.arange(0, frames, self._stride)
         rows = rows_of(sampled, self._frames)
-        fps = source.info.fps or IMAGE_FOLDER_FPS
+        fps = source.info.fps or ASSUMED_FPS
         clock = _Clock(self._frames, self._seconds, fps, frames)
         video = self._video
         size_wh = source.info.width, source.info.height

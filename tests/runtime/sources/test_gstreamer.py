@@ -15,7 +15,7 @@ import pytest
 from stprompt_edge.errors import EnvironmentFailure, SourceError
 from stprompt_edge.runtime.backends.fake import FakeBackend
 from stprompt_edge.runtime.cameras import CameraConfig
-from stprompt_edge.runtime.gstreamer import PictureLayout, import_gstreamer
+from stprompt_edge.runtime.sources.gstreamer import PictureLayout, import_gstreamer
 from stprompt_edge.runtime.kernels.reference import Nv12Frame, nv12_to_bgr
 from stprompt_edge.runtime.pipeline import RunSettings, run
 from stprompt_edge.runtime.planes import PlanarFrame

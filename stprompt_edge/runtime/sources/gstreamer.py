@@ -27,7 +27,7 @@ from stprompt_edge.runtime.cameras import masked_pipeline
 from stprompt_edge.runtime.kernels.reference import Matrix, Nv12Frame
 from stprompt_edge.runtime.planes import PlanarFrame, picture_from_nv12
 from stprompt_edge.runtime.records import CameraFrame, SourceInfo
-from stprompt_edge.runtime.sources import Clock, Source
+from stprompt_edge.runtime.sources.base import Clock, Source
 
 NAMESPACES = ("Gst", "GstApp", "GstVideo")  # of PyGObject, all of version 1.0
 PACKAGES = "python3-gi gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0 gstreamer1.0-plugins-base"

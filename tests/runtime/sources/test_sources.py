@@ -18,7 +18,7 @@ from stprompt_edge.errors import SourceError
 from stprompt_edge.runtime.sources import Clock, expected_frames, open_source
 from tests import videos
 
-DATA = Path(__file__).parents[2] / "../shared/data"
+DATA = Path(__file__).parents[3] / "../shared/data"
 BLUE, RED = (255, 0, 0), (0, 0, 255)
 
 

@@ -1,0 +1,22 @@
+"""Where frames come from: a video file, a folder of images, a URL, a V4L2 camera or a GStreamer pipeline.
+
+`resolve_source` turns what the user typed into a `CameraConfig`; `open_source` turns its `source` into a `Source`.
+A `Source` is one open connection and ends when the connection ends.
+"""
+
+from stprompt_edge.runtime.cameras import CameraConfig, load_camera, resolve_source
+from stprompt_edge.runtime.sources.base import ASSUMED_FPS, Clock, Source
+from stprompt_edge.runtime.sources.images import IMAGE_SUFFIXES
+from stprompt_edge.runtime.sources.opening import expected_frames, open_source
+
+__all__ = [
+    "ASSUMED_FPS",
+    "IMAGE_SUFFIXES",
+    "CameraConfig",
+    "Clock",
+    "Source",
+    "expected_frames",
+    "load_camera",
+    "open_source",
+    "resolve_source",
+]

@@ -1,0 +1,77 @@
+"""A folder of images as a source."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from stprompt_edge.errors import SourceError
+from stprompt_edge.runtime.records import CameraFrame, SourceInfo
+from stprompt_edge.runtime.sources.base import ASSUMED_FPS, Source
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp"})
+
+
+class ImageFolderSource(Source):
+    """The images of a folder, `frame2` before `frame10`; `index` counts damaged images too."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        super().__init__()
+        try:
+            paths = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
+        except PermissionError as exc:
+            raise SourceError(f"no permission to read {folder}", remedy="give this user access to the folder") from exc
+        self._paths = sorted(paths, key=_natural_order)
+        if not self._paths:
+            suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
+            raise SourceError(f"no images ({suffixes}) in folder {folder}", remedy="give a folder of images or a video")
+        first = next((image for path in self._paths if (image := _read_image(path)) is not None), None)
+        if first is None:
+            raise SourceError(f"no image of the {len(self._paths)} in {folder} is readable", remedy="copy them again")
+        height, width = first.shape[:2]
+        self.info = SourceInfo(
+            name=name,
+            width=width,
+            height=height,
+            fps=ASSUMED_FPS,
+            frame_count=len(self._paths),
+            live=False,
+            codec="images",
+        )
+
+    def frames(self, wanted: Callable[[int], bool]) -> Iterator[CameraFrame]:
+        damaged: list[str] = []
+        for index, path in enumerate(self._paths):
+            if not wanted(index):
+                continue
+            image = _read_image(path)
+            if image is None:
+                self.undecodable_packets += 1
+                damaged.append(path.name)
+            else:
+                yield CameraFrame(index=index, seconds=index / ASSUMED_FPS, image_bgr=image)
+        if damaged:
+            self.warnings.append(f"skipped {len(damaged)} unreadable images, the first is {damaged[0]}")
+
+    def close(self) -> None:
+        """Nothing stays open between two images."""
+
+
+def _natural_order(path: Path) -> list[tuple[int, str]]:
+    parts = re.split(r"([0-9]+)", path.name)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+
+
+def _read_image(path: Path) -> NDArray[np.uint8] | None:
+    """[H, W, 3] uint8 BGR with EXIF rotation applied, or None."""
+    try:
+        data = np.fromfile(path, np.uint8)
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    except (OSError, cv2.error):  # unreadable, or larger than OpenCV's limit
+        return None
+    return None if image is None else np.asarray(image, np.uint8)
