@@ -191,7 +191,7 @@ class _Watch:
             sampled_frames=self._detections,
             events=self._event_count,
             dropped_frames=self._reader.dropped_frames,
-            undecodable_packets=self._source.undecodable_packets,
+            **dataclasses.asdict(self._source.losses),
             warnings=warnings,
             interrupted=interrupted,
             wall_seconds=round(time.monotonic() - self._start, 3),

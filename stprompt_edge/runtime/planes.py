@@ -5,11 +5,12 @@ order of the chroma. A picture is then made only of frames that are drawn, and i
 
 Matrix and range are those that FFmpeg converts with, so that both ways agree: what the stream says, and where it says
 nothing BT.601 and limited range, whatever the size of the picture. Everything else (10 bits, 4:2:2, BT.2020, a picture
-that is stored on its side) becomes BGR.
+that is stored turned or mirrored) becomes BGR.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any
@@ -66,15 +67,33 @@ def camera_frame(frame: av.VideoFrame, *, index: int, seconds: float, planar: bo
     return PlanarFrame(index=index, seconds=seconds, planes=planes, convert=lambda: upright_bgr(frame))
 
 
-def quarter_turns(frame: av.VideoFrame) -> int:
-    """Counter-clockwise quarter turns that make the picture upright, 0..3."""
-    return round(frame.rotation / 90) % 4
+def orientation(frame: av.VideoFrame) -> tuple[bool, int]:
+    """How the stored picture becomes upright: mirror it left to right or not, then so many quarter turns, 0..3.
+
+    Quarter turns are counter-clockwise, as `np.rot90` counts. From the display matrix, whose rows a b u, c d v, x y w
+    (16.16 fixed point) put the stored pixel (x, y) to (a x + c y, b x + d y); its angle is taken to the nearest quarter.
+    """
+    stored = next((data for data in frame.side_data if data.type.name == "DISPLAYMATRIX"), None)
+    if stored is None:
+        return False, 0
+    a, b, _, c, d = (int(value) for value in np.frombuffer(bytes(stored)[:20], np.int32))
+    mirrored = a * d < b * c
+    if mirrored:  # of the matrix after a mirroring, what is left is a turn
+        a, b = -a, -b
+    return mirrored, round(-math.degrees(math.atan2(b, a)) / 90) % 4
+
+
+def upright_size(frame: av.VideoFrame) -> tuple[int, int]:
+    """Width and height of the upright picture in pixels."""
+    turned = orientation(frame)[1] % 2
+    return (frame.height, frame.width) if turned else (frame.width, frame.height)
 
 
 def upright_bgr(frame: av.VideoFrame) -> NDArray[np.uint8]:
     """The picture of a decoded frame: [H, W, 3] BGR uint8, owned by the receiver."""
     image = frame.to_ndarray(format="bgr24")  # [h, w, 3], a view into FFmpeg's buffer
-    turned = np.rot90(image, quarter_turns(frame))  # [H, W, 3]
+    mirrored, turns = orientation(frame)
+    turned = np.rot90(image[:, ::-1] if mirrored else image, turns)  # [H, W, 3]
     if frame.format.name == "bgr24":  # nothing was converted: the decoder may predict from this very buffer
         return turned.copy()
     return np.ascontiguousarray(turned)
@@ -86,7 +105,7 @@ def nv12_from_decoded(frame: av.VideoFrame) -> Nv12Frame | None:
     Luma, and the chroma of nv12, are views that keep the decoder's buffer; yuv420p has its chroma interleaved.
     """
     matrix, kind = MATRICES.get(int(frame.colorspace)), frame.format.name
-    if matrix is None or kind not in ("nv12", "yuv420p", "yuvj420p") or quarter_turns(frame):
+    if matrix is None or kind not in ("nv12", "yuv420p", "yuvj420p") or orientation(frame) != (False, 0):
         return None
     if min(plane.line_size for plane in frame.planes) <= 0:  # stored bottom up
         return None

@@ -28,12 +28,22 @@ class SourceInfo:
     codec: str
 
 
+@dataclass(kw_only=True)
+class Losses:
+    """What came damaged or not at all; counted up while a source is read."""
+
+    undecodable_packets: int = 0  # or images: the decoder gave nothing for them
+    corrupt_frames: int = 0  # decoded from data that came damaged; not given out
+    concealed_frames: int = 0  # whose decoder made up for damage, or predicted from such; not given out
+    missing_frames: int = 0  # that the gaps between the others would hold
+
+
 @dataclass(frozen=True, kw_only=True)
 class CameraFrame:
     """One decoded camera frame, as a picture; `planes.PlanarFrame` becomes one when somebody asks."""
 
     index: int  # 0-based count of decoded camera frames
-    seconds: float  # presentation time from the start of the source
+    seconds: float  # presentation time from the start of the source, as players show it
     image_bgr: NDArray[np.uint8]  # [H, W, 3] BGR uint8, upright; owned by the receiver
 
     @property
@@ -138,7 +148,10 @@ class RunSummary:
     sampled_frames: int
     events: int
     dropped_frames: int  # live only
-    undecodable_packets: int  # a damaged file: what was lost
+    undecodable_packets: int  # see `Losses`, as the three below
+    corrupt_frames: int = 0
+    concealed_frames: int = 0
+    missing_frames: int = 0
     warnings: tuple[str, ...]
     interrupted: bool
     wall_seconds: float

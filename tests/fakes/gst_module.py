@@ -29,6 +29,10 @@ class MessageType(enum.Flag):
     ERROR = 2
 
 
+class BufferFlags(enum.Flag):
+    CORRUPTED = 256
+
+
 class MapFlags(enum.Flag):
     READ = 1
 
@@ -56,6 +60,7 @@ class Picture:
     range: str = "16-235"
     fps: tuple[int, int] = (25, 1)
     readable: bool = True
+    corrupt: bool = False
 
 
 @dataclass
@@ -79,6 +84,10 @@ class Sample:
 
     def get_buffer(self) -> Sample:
         return self
+
+    def has_flags(self, flags: BufferFlags) -> bool:
+        assert flags == BufferFlags.CORRUPTED
+        return self.picture.corrupt
 
     def get_caps(self) -> Picture:
         return self.picture
@@ -168,6 +177,7 @@ def install(patch: pytest.MonkeyPatch, script: Script, missing: str = "") -> Non
 
     gst = {
         "State": State, "StateChangeReturn": StateChangeReturn, "MessageType": MessageType, "MapFlags": MapFlags,
+        "BufferFlags": BufferFlags,
         "CLOCK_TIME_NONE": 2**64 - 1, "init": lambda argv: None, "parse_launch": parse_launch,
     }  # fmt: skip
     video = {

@@ -318,6 +318,8 @@ def _facts_html(facts: RunFacts, summary: RunSummary, name: str, watched: float)
                 "Kind": "live" if source.live else "recording",
                 "Dropped frames": f"{summary.dropped_frames:,}",
                 "Undecodable packets": f"{summary.undecodable_packets:,}",
+                "Missing frames": f"{summary.missing_frames:,}",
+                "Damaged, not scored": f"{summary.corrupt_frames:,} corrupt, {summary.concealed_frames:,} concealed",
             },
         ),
         (

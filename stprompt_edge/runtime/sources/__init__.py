@@ -5,7 +5,8 @@ A `Source` is one open connection and ends when the connection ends.
 """
 
 from stprompt_edge.runtime.cameras import CameraConfig, load_camera, resolve_source
-from stprompt_edge.runtime.sources.base import ASSUMED_FPS, Clock, Source
+from stprompt_edge.runtime.sources.base import Source
+from stprompt_edge.runtime.sources.clock import ASSUMED_FPS, Clock
 from stprompt_edge.runtime.sources.images import IMAGE_SUFFIXES
 from stprompt_edge.runtime.sources.opening import expected_frames, open_source
 

@@ -3,116 +3,286 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import av
 import av.error
-from av.stream import Disposition
 
 from stprompt_edge.errors import SourceError
-from stprompt_edge.runtime.planes import camera_frame, quarter_turns
+from stprompt_edge.runtime.planes import camera_frame, upright_size
 from stprompt_edge.runtime.records import CameraFrame, SourceInfo
-from stprompt_edge.runtime.sources.base import ASSUMED_FPS, Clock, Source
+from stprompt_edge.runtime.sources.base import Source
+from stprompt_edge.runtime.sources.clock import ASSUMED_FPS, Clock, FrameDistances, median_rate
+from stprompt_edge.runtime.sources.losses import Spans, damage_warnings
+from stprompt_edge.runtime.sources.streams import (
+    CLOCKLESS_FORMATS,
+    CODED_ORDER_FORMATS,
+    believed_rate,
+    choice_warning,
+    discard,
+    frame_count,
+    is_endless,
+    stated_rate,
+    video_stream,
+)
+from stprompt_edge.runtime.sources.trust import Mark, Trust, Verdict
 
-TEXT_ART_FORMATS = frozenset({"tty", "bin", "xbin", "adf", "idf"})  # FFmpeg draws a .txt file as a video
 FRAME_THREADS_MAX_PIXELS = 3840 * 2160  # frame threads hold one decoded frame per core: above UHD use slice threads
 _METADATA_OPTIONS: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
-MAX_PLAUSIBLE_FPS = 1000.0  # RTSP streams without a rate report their 90 kHz clock
-MISSING_TAIL_SECONDS = 1.0  # a container's duration may round, or follow a longer audio track, by this much
+LOOKED_AT_PACKETS, LOOKED_AT_BYTES = 100, 16 * 2**20  # of a file, before it is decoded: how far apart its frames are
+ARRIVING_PACKETS, ARRIVING_SECONDS = 10, 2.0  # the same of a live stream without time stamps
+ENDED_BY_ERROR = frozenset({"mpjpeg"})  # a stored multipart stream has no closing boundary, which FFmpeg calls invalid
+MISSING_TAIL_SECONDS = 0.5  # a container's duration may round, or follow a longer track, by this much
+UNDECODED_SECONDS = (
+    0.5  # from a file's first packet to its first frame, or from its last frame to the end of its packets
+)
 
 
 class VideoSource(Source):
-    """Whatever FFmpeg opens. `live=None` means: live if the container has no duration."""
+    """Whatever FFmpeg opens.
 
-    def __init__(self, name: str, url: str, *, live: bool | None, **open_options: Any) -> None:
+    Args:
+        name: for people; without a password.
+        url: for FFmpeg.
+        live: drop frames when late; None: as the protocol says, see `streams.is_endless`.
+        stream: index of the stream to watch, as ffprobe counts; None for the one that a player would show.
+        open_options: of `av.open`.
+    """
+
+    def __init__(
+        self, name: str, url: str, *, live: bool | None, stream: int | None = None, **open_options: Any
+    ) -> None:
         super().__init__()
         self._name = name
         self._container = open_container(name, url, **open_options)
         with ExitStack() as on_failure:
             on_failure.callback(self.close)
-            self._live = self._container.duration is None if live is None else live
-            self._stream = video_stream(self._container, name)
-            context = self._stream.codec_context
-            small = context.width * context.height <= FRAME_THREADS_MAX_PIXELS
-            context.thread_type = "AUTO" if small and not self._live else "SLICE"  # frame threads delay live frames
-            self._discarded = 0
-            self._decoded = self._decode()
+            self._stream = video_stream(self._container, name, stream)
+            self._live = is_endless(self._container) if live is None else live
+            self._by_arrival = self._live and self._container.format.name in CLOCKLESS_FORMATS
+            self._in_coded_order = self._container.format.name in CODED_ORDER_FORMATS
+            self._set_up_decoder()
+            self._trust, self._extent = Trust(), _Extent(self._stream.index)
+            self._distances, self._untrusted = FrameDistances(), Spans()
+            self._broken_off: av.error.FFmpegError | None = None
+            packets = self._packets()
+            ahead, fps = self._look_ahead(packets)
+            self._decoded = self._decode(chain(ahead, packets))
             self._first = next(self._decoded, None)
             if self._first is None:
                 remedy = "it is damaged from its start: record, send or copy it again"
                 raise SourceError(f"no frame of {name} could be decoded", remedy=remedy)
-            self.info = self._describe(self._first)
+            self.info = self._describe(self._first[0], fps)
+            if stream is None and (line := choice_warning(self._container, self._stream)):
+                self.warnings.append(line)
             on_failure.pop_all()
 
     def frames(self, wanted: Callable[[int], bool]) -> Iterator[CameraFrame]:
-        clock = Clock(self._stream.time_base, self.info.fps)
-        index, seconds = -1, 0.0
-        frame, self._first = self._first, None
-        while frame is not None:
-            index, seconds = index + 1, clock.seconds(frame.pts)
-            if wanted(index):
-                yield camera_frame(frame, index=index, seconds=seconds, planar=self.planar(index))
-            frame = next(self._decoded, None)
-        self._warn_of_losses(index + 1, seconds)
+        index, ended = -1, False
+        try:
+            for frame, verdict, seconds in self._timed():
+                index += 1
+                self._distances.add(seconds)
+                self._untrusted.add(seconds, verdict is not Verdict.WHOLE)
+                if self._is_whole(verdict) & wanted(index):  # both are asked about every frame
+                    yield camera_frame(frame, index=index, seconds=seconds, planar=self.planar(index))
+            ended = True
+        finally:
+            self._warn_of_losses(index + 1, to_the_end=ended)
 
     def close(self) -> None:
         self._container.close()
 
-    def _decode(self) -> Iterator[av.VideoFrame]:
-        for packet in self._packets():
+    def _timed(self) -> Iterator[tuple[av.VideoFrame, Verdict, float]]:
+        """Every frame that the decoder gives, with its verdict and its seconds."""
+        frame_s = 1 / (self.info.fps or ASSUMED_FPS)
+        start = self._container.start_time
+        from_first = start is None or self._live or self._in_coded_order
+        clock = Clock(frame_s, None if from_first else start / av.time_base)
+        waiting: deque[tuple[av.VideoFrame, Verdict]] = deque()
+        first = [] if self._first is None else [self._first]
+        self._first = None
+        for frame, verdict in chain(first, self._decoded):
+            waiting.append((frame, verdict))
+            for seconds in clock.push(self._stamp(frame)):
+                yield *waiting.popleft(), seconds
+        for seconds in clock.flush():
+            yield *waiting.popleft(), seconds
+
+    def _stamp(self, frame: av.VideoFrame) -> float | None:
+        """Seconds on the stream's own time line, or, without one, when it arrived."""
+        if self._by_arrival and isinstance(frame.opaque, Mark):
+            return frame.opaque.arrived_s
+        stamp = frame.dts if self._in_coded_order else frame.pts
+        return None if stamp is None else float(stamp * self._stream.time_base)
+
+    def _decode(self, packets: Iterable[av.Packet | None]) -> Iterator[tuple[av.VideoFrame, Verdict]]:
+        for packet in packets:
             try:
                 frames = self._stream.codec_context.decode(packet)
             except av.error.EOFError:  # flushed twice
-                return
+                break
             except av.error.FFmpegError:  # the decoder's verdict on this packet; the next one may be fine
-                self.undecodable_packets += 1
+                self.losses.undecodable_packets += 1
+                if packet is not None:
+                    self._trust.distrust(packet.opaque)
                 continue
-            yield from frames
+            for frame in frames:
+                self._extent.add_frame(frame)
+                yield from self._trust.judge(frame)
+        yield from self._trust.flush()
+        if (exc := self._broken_off) is not None:
+            reason = "sends nothing any more" if isinstance(exc, av.error.ExitError) else exc.strerror
+            raise SourceError(f"{self._name}: {reason}", remedy="check the camera and its network") from exc
 
     def _packets(self) -> Iterator[av.Packet | None]:
-        """Packets of the video stream, then None, which makes the decoder give what it still holds."""
+        """Packets of the video stream, marked, then None, which makes the decoder give what it still holds."""
         try:
-            for packet in self._container.demux(self._stream):
+            for packet in self._container.demux():  # sound too: it says how far a file goes
                 if packet.size:
-                    self._discarded += packet.is_discard
-                    yield packet
+                    self._extent.add(packet)
+                    if packet.stream_index == self._stream.index:
+                        packet.opaque = self._trust.mark(
+                            key=packet.is_keyframe,
+                            corrupt=packet.is_corrupt,
+                            pts=packet.pts,
+                            arrived_s=time.monotonic(),
+                        )
+                        yield packet
         except av.error.FFmpegError as exc:
             if self._live or isinstance(exc, av.error.ExitError):
-                reason = "sends nothing any more" if isinstance(exc, av.error.ExitError) else exc.strerror
-                raise SourceError(f"{self._name}: {reason}", remedy="check the camera and its network") from exc
-            self.undecodable_packets += 1
+                self._broken_off = exc
+            elif self._container.format.name not in ENDED_BY_ERROR:
+                self.losses.undecodable_packets += 1
         yield None
 
-    def _describe(self, frame: av.VideoFrame) -> SourceInfo:
-        fps = float(self._stream.average_rate or self._stream.guessed_rate or 0)
-        turned = quarter_turns(frame) % 2
+    def _set_up_decoder(self) -> None:
+        context = self._stream.codec_context
+        small = context.width * context.height <= FRAME_THREADS_MAX_PIXELS
+        context.thread_type = "AUTO" if small and not self._live else "SLICE"  # frame threads delay live frames
+        context.copy_opaque = True  # a packet's mark comes out with its frame
+        for stream in self._container.streams:
+            if stream.index != self._stream.index and (self._live or stream.type == "video"):
+                discard(stream)  # not even downloaded, where FFmpeg can choose
+
+    def _look_ahead(self, packets: Iterator[av.Packet | None]) -> tuple[list[av.Packet | None], float]:
+        """The first packets, to be decoded later, and the frame rate that they show or the container states."""
+        stated = stated_rate(self._stream)
+        if self._live and not self._by_arrival:
+            return [], stated
+        ahead: list[av.Packet | None] = []
+        size, started_s = 0, time.monotonic()
+        for packet in packets:
+            ahead.append(packet)
+            size += packet.size if packet is not None else 0
+            if self._by_arrival:
+                if len(ahead) >= ARRIVING_PACKETS or time.monotonic() - started_s > ARRIVING_SECONDS:
+                    break
+            elif len(ahead) >= LOOKED_AT_PACKETS or size > LOOKED_AT_BYTES:
+                break
+        seen = [packet for packet in ahead if packet is not None]
+        if self._by_arrival:
+            return ahead, median_rate([packet.opaque.arrived_s for packet in seen])
+        tick = self._stream.time_base
+        stamps = [float(packet.pts * tick) for packet in seen if packet.pts is not None]
+        durations = sorted(packet.duration for packet in seen if packet.duration)
+        by_duration = float(1 / (durations[len(durations) // 2] * tick)) if durations else 0.0
+        return ahead, believed_rate(stated, median_rate(stamps) if len(stamps) > 2 else by_duration)
+
+    def _describe(self, frame: av.VideoFrame, fps: float) -> SourceInfo:
+        width, height = upright_size(frame)
         return SourceInfo(
             name=self._name,
-            width=frame.height if turned else frame.width,
-            height=frame.width if turned else frame.height,
-            fps=fps if fps <= MAX_PLAUSIBLE_FPS else 0.0,
-            frame_count=None if self._live else self._stream.frames or None,
+            width=width,
+            height=height,
+            fps=fps,
+            frame_count=None if self._live else frame_count(self._stream, fps),
             live=self._live,
             codec=self._stream.codec_context.name,
         )
 
-    def _warn_of_losses(self, frames: int, seconds: float) -> None:
+    def _is_whole(self, verdict: Verdict) -> bool:
+        self.losses.corrupt_frames += verdict is Verdict.CORRUPT
+        self.losses.concealed_frames += verdict is Verdict.CONCEALED
+        return verdict is Verdict.WHOLE
+
+    def _truncation_warning(self, frames: int) -> str | None:
+        """A file whose time line ends later than what was read of it; what a header counts is no proof."""
+        extent, frame_s = self._extent, 1 / (self.info.fps or ASSUMED_FPS)
+        whole_s = float((self._stream.duration or 0) * self._stream.time_base)
+        read_s, tail_s = extent.video_end_s, max(2 * frame_s, 0.1)
+        if not whole_s:  # of all streams together, of which another may be the longest
+            whole_s, read_s = (self._container.duration or 0) / av.time_base, extent.end_s
+            tail_s = max(2 * frame_s, MISSING_TAIL_SECONDS)
         if self._live:
+            return None
+        if whole_s - read_s <= tail_s:
+            return f"file is truncated: its last frame, at {read_s:.1f} s, is cut" if extent.is_cut else None
+        return f"file is truncated: {frames} frames decoded, up to {max(read_s, 0.0):.1f} s of {whole_s:.1f} s"
+
+    def _head_warning(self) -> str | None:
+        missing_s = self._extent.late_s
+        if self._live or missing_s < UNDECODED_SECONDS:
+            return None
+        return f"file begins between key frames: its first {missing_s:.2f} s cannot be decoded"
+
+    def _warn_of_losses(self, frames: int, *, to_the_end: bool) -> None:
+        if to_the_end and not self._live and (tail_s := self._extent.undecoded_s) > UNDECODED_SECONDS:
+            self._distances.end(tail_s)
+        if not self._by_arrival:  # a network delivers in bursts
+            self.losses.missing_frames = self._distances.missing_frames
+        found = [self._head_warning(), self._truncation_warning(frames) if to_the_end else None]
+        self.warnings += [line for line in found if line]
+        self.warnings += damage_warnings(self.losses, self._distances, self._untrusted, live=self._live)
+
+
+class _Extent:
+    """How far packets and frames reach on the time line of their container, in seconds."""
+
+    def __init__(self, stream_index: int) -> None:
+        self._stream_index = stream_index
+        self._first_packet_s: float | None = None
+        self._first_frame_s: float | None = None
+        self._last_frame_s: float | None = None
+        self.video_end_s = self.end_s = 0.0  # of the stream that is watched, and of all
+        self.is_cut = False  # does the last packet lack its end?
+
+    def add(self, packet: av.Packet) -> None:
+        """Takes the next packet of any stream."""
+        self.is_cut = packet.is_corrupt
+        if packet.pts is None or packet.time_base is None or packet.is_discard:  # an edit list hides the last kind
             return
-        duration_s = (self._container.duration or 0) / av.time_base
-        lost: str | None = None
-        if self.info.frame_count is not None:
-            if frames + self._discarded < self.info.frame_count:  # an edit list hides frames on purpose
-                lost = f"{frames} of about {self.info.frame_count} frames decoded"
-        elif duration_s - seconds > max(MISSING_TAIL_SECONDS, 2 / (self.info.fps or ASSUMED_FPS)):
-            lost = f"{frames} frames decoded, up to {seconds:.1f} s of {duration_s:.1f} s"
-        if self.undecodable_packets:
-            lost = f"{lost or f'{frames} frames decoded'}, {self.undecodable_packets} packets undecodable"
-        if lost:
-            self.warnings.append(f"file is {'damaged' if self.undecodable_packets else 'truncated'}: {lost}")
+        start_s = float(packet.pts * packet.time_base)
+        end_s = start_s + float((packet.duration or 0) * packet.time_base)
+        self.end_s = max(self.end_s, end_s)
+        if packet.stream_index == self._stream_index:
+            self.video_end_s = max(self.video_end_s, end_s)
+            if self._first_packet_s is None:
+                self._first_packet_s = start_s
+
+    def add_frame(self, frame: av.VideoFrame) -> None:
+        """Takes the next frame that the decoder gives."""
+        if frame.pts is None or frame.time_base is None:
+            return
+        seconds = float(frame.pts * frame.time_base)
+        self._first_frame_s = seconds if self._first_frame_s is None else self._first_frame_s
+        self._last_frame_s = seconds if self._last_frame_s is None else max(seconds, self._last_frame_s)
+
+    @property
+    def late_s(self) -> float:
+        """From the first packet to the first frame."""
+        first, shown = self._first_packet_s, self._first_frame_s
+        return 0.0 if first is None or shown is None else shown - first
+
+    @property
+    def undecoded_s(self) -> float:
+        """From the last frame to the end of all packets."""
+        return 0.0 if self._last_frame_s is None else self.video_end_s - self._last_frame_s
 
 
 def open_container(name: str, url: str, **options: Any) -> Any:
@@ -156,16 +326,3 @@ def _lacks_mp4_index(path: Path) -> bool:
                 size = int.from_bytes(header[8:], "big")
             position = position + size if size >= 8 else end  # 0: the box reaches to the end of the file
     return True
-
-
-def video_stream(container: Any, name: str) -> Any:
-    if container.format.name in TEXT_ART_FORMATS:
-        raise SourceError(f"{name} is text, not a video", remedy="give a video file")
-    pictures = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]  # not cover art
-    if not pictures:
-        kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
-        raise SourceError(f"{name} has no video stream, only {kinds}", remedy="give a file or stream with pictures")
-    if pictures[0].codec_context is None:  # decoding it anyway crashes the process (PyAV issue 2344)
-        remedy = "record it again, or convert it to H.264 on the machine that made it"
-        raise SourceError(f"{name}: damaged in its first frame, or of an unknown codec", remedy=remedy)
-    return pictures[0]

@@ -13,9 +13,9 @@ import importlib
 import math
 import re
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 import cv2
@@ -27,7 +27,8 @@ from stprompt_edge.runtime.cameras import masked_pipeline
 from stprompt_edge.runtime.kernels.reference import Matrix, Nv12Frame
 from stprompt_edge.runtime.planes import PlanarFrame, picture_from_nv12
 from stprompt_edge.runtime.records import CameraFrame, SourceInfo
-from stprompt_edge.runtime.sources.base import Clock, Source
+from stprompt_edge.runtime.sources.base import Source
+from stprompt_edge.runtime.sources.clock import ASSUMED_FPS, Clock
 
 NAMESPACES = ("Gst", "GstApp", "GstVideo")  # of PyGObject, all of version 1.0
 PACKAGES = "python3-gi gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0 gstreamer1.0-plugins-base"
@@ -35,7 +36,7 @@ PLUGINS = "gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-libav
 FORMATS = ("NV12", "I420", "BGR", "BGRx")  # the element before picks
 SINK = "stprompt_edge_sink"
 QUEUED = 2  # pictures that wait in our appsink
-NANOSECOND = Fraction(1, 10**9)
+NANOSECOND = 1e-9
 MATRICES: dict[str, Matrix] = {"bt601": "bt601", "bt709": "bt709"}  # by GStreamer's nicknames
 POLL_NS = 100_000_000  # how soon an error of the pipeline, or a time-out, is noticed
 _OWN_APPSINK = re.compile(r"\s!\s+appsink\b[^!]*$")  # as OpenCV wants it at the end of a pipeline
@@ -75,6 +76,15 @@ class PictureLayout:
         return Nv12Frame(luma=planes[0], chroma=chroma, matrix=self.matrix, full_range=self.full_range)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Picture:
+    """One sample of the pipeline."""
+
+    index: int
+    stamp_s: float | None
+    pixels: NDArray[np.uint8] | Nv12Frame | None  # None: not wanted, or damaged
+
+
 class GStreamerSource(Source):
     """A pipeline that plays. It is live if GStreamer says so: cameras and RTSP are, files are not.
 
@@ -110,18 +120,36 @@ class GStreamerSource(Source):
 
     def frames(self, wanted: Callable[[int], bool]) -> Iterator[CameraFrame]:
         """See `Source.frames`. What a live pipeline gives while nobody pulls is dropped and not counted."""
-        clock = Clock(NANOSECOND, self.info.fps)
-        index = -1
+        clock = Clock(1 / (self.info.fps or ASSUMED_FPS))
+        waiting: deque[_Picture] = deque()
+        for picture in self._pictures(wanted):
+            waiting.append(picture)
+            for seconds in clock.push(picture.stamp_s):
+                yield from self._given(waiting.popleft(), seconds)
+        for seconds in clock.flush():
+            yield from self._given(waiting.popleft(), seconds)
+
+    def _pictures(self, wanted: Callable[[int], bool]) -> Iterator[_Picture]:
+        """Everything that the pipeline gives, copied where it is wanted."""
         sample, self._first = self._first, None
+        index = -1
         while sample is not None:
-            stamp = sample.get_buffer().pts
-            index, seconds = index + 1, clock.seconds(None if stamp == self._gst.CLOCK_TIME_NONE else stamp)
-            pixels = self._pixels(sample) if wanted(index) else None
-            self.undecodable_packets += wanted(index) and pixels is None
-            del sample  # a decoder has few of them, and waits for one to come back
-            if pixels is not None:
-                yield _camera_frame(pixels, index=index, seconds=seconds, planar=self.planar(index))
+            index, buffer = index + 1, sample.get_buffer()
+            corrupt = buffer.has_flags(self._gst.BufferFlags.CORRUPTED)
+            self.losses.corrupt_frames += corrupt
+            pixels = None
+            if wanted(index) and not corrupt:
+                pixels = self._pixels(sample)
+                self.losses.undecodable_packets += pixels is None
+            stamp = None if buffer.pts == self._gst.CLOCK_TIME_NONE else buffer.pts * NANOSECOND
+            del sample, buffer  # a decoder has few of them, and waits for one to come back
+            yield _Picture(index=index, stamp_s=stamp, pixels=pixels)
             sample = self._pull(time.monotonic() + self._read_timeout_s)
+
+    def _given(self, picture: _Picture, seconds: float) -> Iterator[CameraFrame]:
+        if picture.pixels is not None:
+            planar = self.planar(picture.index)
+            yield _camera_frame(picture.pixels, index=picture.index, seconds=seconds, planar=planar)
 
     def close(self) -> None:
         """Stop the pipeline."""

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from stprompt_edge.errors import SourceError
 from stprompt_edge.runtime.records import CameraFrame, SourceInfo
-from stprompt_edge.runtime.sources.base import ASSUMED_FPS, Source
+from stprompt_edge.runtime.sources.base import Source
+from stprompt_edge.runtime.sources.clock import ASSUMED_FPS
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp"})
 
@@ -51,7 +52,7 @@ class ImageFolderSource(Source):
                 continue
             image = _read_image(path)
             if image is None:
-                self.undecodable_packets += 1
+                self.losses.undecodable_packets += 1
                 damaged.append(path.name)
             else:
                 yield CameraFrame(index=index, seconds=index / ASSUMED_FPS, image_bgr=image)

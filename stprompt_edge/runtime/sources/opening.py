@@ -11,15 +11,25 @@ import av
 from stprompt_edge.errors import SourceError
 from stprompt_edge.runtime.cameras import LIVE_SCHEMES, URL_SCHEMES, is_pipeline, masked_url, nearest_source
 from stprompt_edge.runtime.sources.base import Source
-from stprompt_edge.runtime.sources.ffmpeg import VideoSource, open_container, video_stream
+from stprompt_edge.runtime.sources.ffmpeg import VideoSource, open_container
 from stprompt_edge.runtime.sources.images import IMAGE_SUFFIXES, ImageFolderSource
+from stprompt_edge.runtime.sources.streams import frame_count, stated_rate, video_stream
 
 
-def open_source(source: str, *, open_timeout_s: float = 10.0, read_timeout_s: float = 10.0) -> Source:
+def open_source(
+    source: str,
+    *,
+    stream: int | None = None,
+    live: bool | None = None,
+    open_timeout_s: float = 10.0,
+    read_timeout_s: float = 10.0,
+) -> Source:
     """Opens a file, a folder of jpg, png or bmp images, a URL, `/dev/videoN` or a pipeline; decodes its first frame.
 
     Args:
         source: `CameraConfig.source`.
+        stream: of a file or URL with several, the index of the one to watch, as ffprobe counts; None to choose.
+        live: drop frames when late, or never; None: as the kind of source and its protocol say.
         open_timeout_s: seconds a URL or pipeline may take to answer.
         read_timeout_s: seconds it may then send nothing.
 
@@ -36,17 +46,20 @@ def open_source(source: str, *, open_timeout_s: float = 10.0, read_timeout_s: fl
         if not os.path.exists(source):
             cameras = ", ".join(sorted(str(path) for path in Path("/dev").glob("video*"))) or "none"
             raise SourceError(f"no camera at {source}", remedy=f"connect one; cameras found: {cameras}")
-        return VideoSource(source, source, live=True, format="v4l2", timeout=timeout_s)
+        return VideoSource(source, source, live=live is not False, stream=stream, format="v4l2", timeout=timeout_s)
     scheme = source.partition("://")[0]
     if scheme in URL_SCHEMES:
         options = {"rtsp_transport": "tcp"} if scheme in ("rtsp", "rtsps") else {}  # UDP loses packets silently
-        live = True if scheme in LIVE_SCHEMES else None
-        return VideoSource(masked_url(source), source, live=live, options=options, timeout=timeout_s)
+        if live is None and scheme in LIVE_SCHEMES:
+            live = True
+        return VideoSource(masked_url(source), source, live=live, stream=stream, options=options, timeout=timeout_s)
     path = Path(re.sub(r"^file:(//)?", "", source))
     if path.is_dir():
         return ImageFolderSource(source, path)
     _check_file(path)
-    return VideoSource(source, f"file:{path}", live=False)  # `file:` since FFmpeg reads `a:b.mp4` as protocol `a`
+    return VideoSource(
+        source, f"file:{path}", live=bool(live), stream=stream
+    )  # `file:` since FFmpeg reads `a:b.mp4` as protocol `a`
 
 
 def expected_frames(path: Path) -> int | None:
@@ -57,8 +70,8 @@ def expected_frames(path: Path) -> int | None:
         _check_file(path)
         with open_container(str(path), f"file:{path}") as container:
             stream = video_stream(container, str(path))
-            seconds = (container.duration or 0) / av.time_base
-            return stream.frames or round(seconds * float(stream.average_rate or 0)) or None
+            fps, seconds = stated_rate(stream), (container.duration or 0) / av.time_base
+            return frame_count(stream, fps) or round(seconds * fps) or None
     except (SourceError, OSError):
         return None
 

@@ -141,14 +141,21 @@ def test_short_and_unreadable_pictures_are_counted(script: Script) -> None:
     script.plays = [dots(0), dots(1, data=b"short"), dots(2, readable=False), dots(3)]
     with open_source(PIPELINE) as source:
         assert [frame.index for frame in source.frames(lambda index: True)] == [0, 3]
-        assert source.undecodable_packets == 2
+        assert source.losses.undecodable_packets == 2
+
+
+def test_a_picture_that_came_damaged_is_counted_and_not_given_out(script: Script) -> None:
+    script.plays = [dots(0), dots(1, corrupt=True), dots(2)]
+    with open_source(PIPELINE) as source:
+        assert [frame.index for frame in source.frames(lambda index: True)] == [0, 2]
+        assert source.losses.corrupt_frames == 1
 
 
 def test_frames_that_nobody_wants_are_not_looked_at(script: Script) -> None:
     script.plays = [dots(0), dots(1, data=b"short"), dots(2)]
     with open_source(PIPELINE) as source:
         assert [frame.index for frame in source.frames(lambda index: index != 1)] == [0, 2]
-        assert source.undecodable_packets == 0
+        assert source.losses.undecodable_packets == 0
 
 
 def test_pauses_are_waited_for(script: Script) -> None:

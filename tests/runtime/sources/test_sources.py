@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -15,7 +14,7 @@ import numpy as np
 import pytest
 
 from stprompt_edge.errors import SourceError
-from stprompt_edge.runtime.sources import Clock, expected_frames, open_source
+from stprompt_edge.runtime.sources import expected_frames, open_source
 from tests import videos
 
 DATA = Path(__file__).parents[3] / "../shared/data"
@@ -30,7 +29,7 @@ def read_all(path, **options):
     """(info, frames, undecodable packets, warnings) of a whole source."""
     with open_source(str(path), **options) as source:
         frames = list(source.frames(everything))
-        return source.info, frames, source.undecodable_packets, source.warnings
+        return source.info, frames, source.losses.undecodable_packets, source.warnings
 
 
 def is_near(pixel, colour) -> bool:
@@ -125,30 +124,6 @@ def test_variable_rate_gives_real_times(tmp_path):
     assert [frame.seconds for frame in got] == pytest.approx([0.0, 0.1, 0.5, 0.6, 2.0], abs=1e-3)
 
 
-@pytest.mark.parametrize(
-    ("pts", "seconds"),
-    [
-        ([], []),
-        ([7], [0.0]),
-        ([None], [0.0]),
-        ([90, 100, 120], [0.0, 1.0, 3.0]),
-        ([None, None, None], [0.0, 0.5, 1.0]),
-        ([None, 100, 110], [0.0, 0.5, 1.5]),
-        ([0, None, 20], [0.0, 0.5, 2.0]),
-        ([0, 10, 10, 5, 40], [0.0, 1.0, 1.5, 2.0, 4.0]),
-        ([0, 10, -(2**60), 12], [0.0, 1.0, 1.5, 2.0]),
-    ],
-)
-def test_the_clock_always_moves_forward(pts, seconds):
-    clock = Clock(Fraction(1, 10), fps=2.0)
-    assert [clock.seconds(value) for value in pts] == pytest.approx(seconds)
-
-
-def test_the_clock_without_a_rate():
-    clock = Clock(Fraction(1, 10), fps=0.0)
-    assert [clock.seconds(None) for _ in range(3)] == pytest.approx([0.0, 0.04, 0.08])
-
-
 def test_a_name_that_looks_like_a_protocol(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     videos.write_video(tmp_path / "a.mp4", frames=2).rename(tmp_path / "cam1:door.mp4")
@@ -216,16 +191,15 @@ def test_no_permission(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "warning"),
     [
-        ("t.mp4", r"file is (truncated|damaged): 1\d of about 40 frames decoded.*"),
-        ("t.mkv", r"file is truncated: \d+ frames decoded, up to \d\.\d s of 4\.0 s"),
-        ("t.avi", r"file is (truncated|damaged): 1\d of about 40 frames decoded.*"),
+        ("t.mp4", r"file is truncated: 1\d frames decoded, up to 1\.\d s of 4\.0 s"),
+        ("t.mkv", r"file is truncated: [12]\d frames decoded, up to [12]\.\d s of 4\.0 s"),
+        ("t.avi", r"file is truncated: its last frame, at 1\.8 s, is cut"),  # FFmpeg corrects the length in its header
     ],
 )
 def test_a_truncated_file_gives_what_is_there_and_says_what_is_lost(tmp_path, name, warning, capfd):
     _, got, _, warnings = read_all(videos.write_truncated(tmp_path / name, index_in_front=True))
     assert 10 < len(got) < 25
     assert [frame.index for frame in got] == list(range(len(got)))
-    assert len(warnings) == 1
     assert np.all(np.diff([frame.seconds for frame in got]) > 0)
     assert re.fullmatch(warning, warnings[0])
     assert capfd.readouterr() == ("", "")
@@ -234,28 +208,34 @@ def test_a_truncated_file_gives_what_is_there_and_says_what_is_lost(tmp_path, na
 def test_damage_in_the_middle_is_counted_and_decoding_goes_on(tmp_path, capfd):
     _, got, undecodable, warnings = read_all(videos.write_corrupted(tmp_path / "c.mp4"))
     assert undecodable >= 1
-    assert len(got) >= 30
+    assert 25 < len(got) < 40
     assert got[-1].seconds > 3.0
-    assert warnings == [f"file is damaged: {len(got)} of about 40 frames decoded, {undecodable} packets undecodable"]
+    assert len(warnings) == 1
+    assert re.fullmatch(
+        r"file is damaged: \d frames missing \(1\.60 to .* s\), \d concealed frames not scored \(1\.60 to .* s\), "
+        f"{undecodable} packets undecodable",
+        warnings[0],
+    )
     assert capfd.readouterr() == ("", "")
 
 
-def gives_frames_or_source_error(path) -> bool:
+def gives_frames_or_says_why_not(path) -> bool:
     try:
-        return len(read_all(path)[1]) >= 1
+        _, got, _, warnings = read_all(path)
+        return bool(got or warnings)
     except SourceError as exc:
         return str(path) in exc.what
 
 
-def test_a_file_cut_anywhere_gives_frames_or_a_source_error(tmp_path):
+def test_a_file_cut_anywhere_gives_frames_or_says_why_not(tmp_path):
     whole = videos.write_video(tmp_path / "whole.mp4", frames=8, container_options=videos.FASTSTART).read_bytes()
     path = tmp_path / "cut.mp4"
     for length in range(1, len(whole), len(whole) // 40):
         path.write_bytes(whole[:length])
-        assert gives_frames_or_source_error(path)
+        assert gives_frames_or_says_why_not(path)
 
 
-def test_a_file_with_flipped_bytes_gives_frames_or_a_source_error(tmp_path):
+def test_a_file_with_flipped_bytes_gives_frames_or_says_why_not(tmp_path):
     whole = videos.write_video(tmp_path / "whole.mp4", frames=8, container_options=videos.FASTSTART).read_bytes()
     path = tmp_path / "flipped.mp4"
     rng = np.random.default_rng(0)
@@ -263,13 +243,13 @@ def test_a_file_with_flipped_bytes_gives_frames_or_a_source_error(tmp_path):
         data = np.frombuffer(whole, np.uint8).copy()
         data[rng.integers(0, data.size, 6)] ^= rng.integers(1, 256, 6, np.uint8)
         path.write_bytes(data.tobytes())
-        assert gives_frames_or_source_error(path)
+        assert gives_frames_or_says_why_not(path)
 
 
 def test_trimming_by_an_edit_list_is_no_damage(tmp_path):
     path = videos.write_trimmed(tmp_path / "trimmed.mp4")
     info, got, _, warnings = read_all(path)
-    assert len(got) < info.frame_count
+    assert (len(got), info.frame_count) == (15, 15)  # of 30 in the file
     assert warnings == []
 
 
@@ -443,7 +423,7 @@ def test_real_footage(path, size_wh, frames):
         assert (source.info.width, source.info.height) == size_wh
         assert len(sampled) == -(-source.info.frame_count // 200)
         assert frames in (None, source.info.frame_count)
-        assert (source.undecodable_packets, source.warnings) == (0, [])
+        assert (source.losses.undecodable_packets, source.warnings) == (0, [])
         assert [frame.seconds for frame in sampled] == pytest.approx(
             [frame.index / source.info.fps for frame in sampled], abs=0.05
         )
