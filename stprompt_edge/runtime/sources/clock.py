@@ -163,6 +163,8 @@ class FrameDistances:
         return sorted((since, since + length) for length, since in longest)
 
     def _gaps_at_the_end(self) -> list[tuple[float, float]]:
+        if not self._counts:  # too few frames to say
+            return []
         limit = max(self._limit_ms(), (CUT_FRAMES + 1) * self._usual_ms())
         return [
             (length, since) for length, since in self._newest if limit < length * 1000 <= LONGEST_GAP_SECONDS * 1000
