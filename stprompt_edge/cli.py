@@ -151,7 +151,9 @@ def run(
     max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after this many camera frames.")] = None,
     stride: Annotated[int | None, typer.Option(min=1, help="Camera frames per sampled frame.")] = None,
     threshold: Annotated[float | None, typer.Option(help="Score that raises the alarm, 0 to 1.")] = None,
-    cameras: Annotated[Path, typer.Option(help="Camera names.")] = Path("cameras.toml"),
+    cameras: Annotated[
+        Path | None, typer.Option(help="File of camera names.", show_default="cameras.toml, if there is one")
+    ] = None,
 ) -> None:
     """Watch a video or camera: scores, events, annotated video and a report."""
     from stprompt_edge.runtime.pipeline import RunSettings

@@ -15,6 +15,7 @@ from typing import TypeVar
 from stprompt_edge import __version__
 from stprompt_edge.bundle import Bundle
 from stprompt_edge.errors import SourceError, UsageError
+from stprompt_edge.masking import masked
 from stprompt_edge.runtime.alarm import AlarmSettings, EventBuilder
 from stprompt_edge.runtime.backends.base import Backend
 from stprompt_edge.runtime.cameras import CameraConfig
@@ -268,4 +269,4 @@ def _warnings(source: Source, sampler: Sampler, bundle: Bundle, failure: SourceE
         random if bundle.manifest.clip.pretrained == "none" else None,
         failure and failure.what,
     ]
-    return tuple(warning for warning in found if warning)
+    return tuple(masked(warning) for warning in found if warning)

@@ -16,6 +16,7 @@ from stprompt_edge.errors import SourceError
 from stprompt_edge.runtime.planes import camera_frame, quarter_turns
 from stprompt_edge.runtime.records import CameraFrame, SourceInfo
 from stprompt_edge.runtime.sources.base import ASSUMED_FPS, Clock, Source
+from stprompt_edge.runtime.sources.connecting import connection_failure, without_address
 
 TEXT_ART_FORMATS = frozenset({"tty", "bin", "xbin", "adf", "idf"})  # FFmpeg draws a .txt file as a video
 FRAME_THREADS_MAX_PIXELS = 3840 * 2160  # frame threads hold one decoded frame per core: above UHD use slice threads
@@ -82,7 +83,8 @@ class VideoSource(Source):
         except av.error.FFmpegError as exc:
             if self._live or isinstance(exc, av.error.ExitError):
                 reason = "sends nothing any more" if isinstance(exc, av.error.ExitError) else exc.strerror
-                raise SourceError(f"{self._name}: {reason}", remedy="check the camera and its network") from exc
+                cause = without_address(exc, self._name)
+                raise SourceError(f"{self._name}: {reason}", remedy="check the camera and its network") from cause
             self.undecodable_packets += 1
         yield None
 
@@ -122,14 +124,15 @@ def open_container(name: str, url: str, **options: Any) -> Any:
         return av.open(url, **_METADATA_OPTIONS, **options)
     except (av.error.FFmpegError, ValueError) as exc:
         open_timeout_s = options.get("timeout", (float("inf"),))[0]
-        raise _open_failure(name, url, exc, timed_out=time.monotonic() - started_s >= open_timeout_s) from exc
+        timed_out = time.monotonic() - started_s >= open_timeout_s
+        raise _open_failure(name, url, exc, timed_out=timed_out) from without_address(exc, name)
 
 
 def _open_failure(name: str, url: str, exc: Exception, *, timed_out: bool) -> SourceError:
     if timed_out or isinstance(exc, av.error.ExitError):  # an interrupted RTSP handshake calls itself invalid data
         return SourceError(f"{name}: no answer in time", remedy="check the address, the port and the network")
-    if isinstance(exc, av.error.HTTPUnauthorizedError):
-        return SourceError(f"{name}: user name or password refused", remedy="write them as ://USER:PASSWORD@host/")
+    if refused := connection_failure(name, url, exc):
+        return refused
     if not isinstance(exc, av.error.InvalidDataError):
         reason = getattr(exc, "strerror", None) or str(exc)
         return SourceError(f"cannot open {name}: {reason}", remedy="check the address, and that the device is on")
