@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from stprompt_edge import masking
 from stprompt_edge.errors import UsageError
 from stprompt_edge.masking import masked, masked_address, masked_source
+from stprompt_edge.runtime.records import SourceInfo
 
 S = "S3cret-9"
 XM = "rtsp://192.0.2.9:554/"
@@ -161,6 +162,19 @@ def test_what_a_library_says_about_a_pipeline_holds_none_of_its_secrets(said: st
     of = f"rtspsrc location=rtsp://h/ user-pw='{S}' ! souphttpsrc user-pw={quote('ä' + S)} ! b"
     assert S not in masked(said, of=of)
     assert "***" in masked(said, of=of)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        (f"rtsp://me:{S}@host/1", "rtsp://me:***@host/1"),
+        (f"a user-pw={S} ! b", "a user-pw=*** ! b"),
+        ("a/b user=c:d@e.mp4", "a/b user=c:d@e.mp4"),
+    ],
+)
+def test_the_name_of_a_source_shows_no_secret(name: str, shown: str) -> None:
+    info = SourceInfo(name=name, width=1, height=1, fps=1.0, frame_count=None, live=True, codec="h264")
+    assert info.name == shown
 
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Zl", "Zp")), min_size=1, max_size=12)

@@ -154,7 +154,8 @@ TOML_VALUES = st.one_of(
     st.just("1979-05-27"),
 )
 KEYS = st.one_of(
-    st.sampled_from(["source", "stride", "threshold", "stream", "live", "fps"]), st.text(string.ascii_letters, min_size=1, max_size=9)
+    st.sampled_from(["source", "stride", "threshold", "stream", "live", "fps"]),
+    st.text(string.ascii_letters, min_size=1, max_size=9),
 )
 
 

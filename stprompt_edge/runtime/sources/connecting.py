@@ -51,6 +51,8 @@ def _reason(address: Address, exc: Exception) -> tuple[str, str]:
         return "it answers, but not with a video that FFmpeg knows", "give the address of the stream, not of a web page"
     if isinstance(exc, av.error.HTTPServerError):
         return "the server fails (5XX)", "try again later; it may allow few viewers at a time"
+    if isinstance(exc, av.error.HTTPClientError):
+        return "the server refuses the request (4XX)", "check path and parameters against the camera's manual"
     if not _resolves(address):
         return "no such host name", "check its spelling, or write the IP address"
     if number == errno.EIO and address.scheme in ("https", "rtsps"):

@@ -178,6 +178,12 @@ def test_pauses_are_waited_for(script: Script) -> None:
             r"cannot reach rtsp://me:\*\*\*@host/1",
             r"gst-launch-1.0 rtspsrc location=rtsp://me:\*\*\*@host/1 user-pw=\*\*\* ! d",
         ),
+        (
+            "rtspsrc location=rtsp://host/1 user-pw='my secret' ! d",
+            {"early_error": 'could not set "user-pw" to "my secret"'},
+            r'src0: could not set "user-pw" to "\*\*\*"',
+            r"gst-launch-1.0 rtspsrc location=rtsp://host/1 user-pw=\*\*\* ! d",
+        ),
     ],
 )
 def test_a_pipeline_that_does_not_start(
