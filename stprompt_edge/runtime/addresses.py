@@ -123,8 +123,10 @@ def _checked_host(text: str, scheme: str, source: str) -> str:
         host, _, port = text.partition(":")
     if not host and scheme not in HOSTLESS_SCHEMES:
         raise SourceError(f"{where}: it names no host", remedy=f"write it as {scheme}://HOST/PATH")
-    if port and not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536):
-        remedy = f"give a whole number from 1 to 65535; if it is part of the password, {HOW_TO_ENCODE}"
+    digits = port.isascii() and port.isdigit()
+    if port and not (digits and 0 < int(port[:6]) < 65536):
+        perhaps_password = f"; if it is part of the password, {HOW_TO_ENCODE}" if "@" in source or not digits else ""
+        remedy = f"give a whole number from 1 to 65535{perhaps_password}"
         raise SourceError(f"{where}: what follows the colon is no port", remedy=remedy)
     if re.search(r"[^\w.~%-]", host.strip("[]").replace(":", "")):
         raise SourceError(f"{where}: the host has characters that no host has", remedy=HOW_TO_ENCODE)
