@@ -151,7 +151,13 @@ def run(
     max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after this many camera frames.")] = None,
     stride: Annotated[int | None, typer.Option(min=1, help="Camera frames per sampled frame.")] = None,
     threshold: Annotated[float | None, typer.Option(help="Score that raises the alarm, 0 to 1.")] = None,
-    cameras: Annotated[Path, typer.Option(help="Camera names.")] = Path("cameras.toml"),
+    stream: Annotated[int | None, typer.Option(min=0, help="Which stream of a file or URL, as ffprobe counts.")] = None,
+    live: Annotated[
+        bool | None, typer.Option("--live/--file", help="Drop frames when late, or never; else as the source says.")
+    ] = None,
+    cameras: Annotated[
+        Path | None, typer.Option(help="File of camera names.", show_default="cameras.toml, if there is one")
+    ] = None,
 ) -> None:
     """Watch a video or camera: scores, events, annotated video and a report."""
     from stprompt_edge.runtime.pipeline import RunSettings
@@ -166,6 +172,8 @@ def run(
         max_frames=max_frames,
         stride=stride,
         threshold=threshold,
+        stream=stream,
+        live=live,
     )
     _run(resolve_source(source, cameras), bundle, backend, settings, as_json)
 

@@ -16,9 +16,11 @@ import difflib
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
+from stprompt_edge.masking import masked
+
 
 class StpromptEdgeError(Exception):
-    """Base of every error we raise on purpose.
+    """Base of every error we raise on purpose. Secrets of addresses in its texts are hidden, whoever wrote them.
 
     Args:
         what: what was wrong, got against expected, and where.
@@ -28,9 +30,9 @@ class StpromptEdgeError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __init__(self, what: str, *, remedy: str) -> None:
-        super().__init__(what)
-        self.what = what
-        self.remedy = remedy
+        self.what = masked(what)
+        self.remedy = masked(remedy)
+        super().__init__(self.what)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """So that it comes back whole from another process: exceptions are rebuilt without keyword arguments."""

@@ -24,7 +24,7 @@ def bench_bundle(
     Args:
         bundle: checked by `load_bundle`.
         backend: name for `open_backend`.
-        source: file to take frames from.
+        source: as for `open_source`, to take frames from.
         frames: sampled frames to measure on.
         load_reference: see `bench`.
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from stprompt_edge.bundle import Bundle
 from stprompt_edge.doctor.parsers import parse_cpu_flags
 from stprompt_edge.errors import SourceError
+from stprompt_edge.masking import masked_source
 from stprompt_edge.preprocess import Preprocessor
 from stprompt_edge.runtime.backends.base import Backend, Encoded
 from stprompt_edge.runtime.detector import Detector, LocalizeWhen
@@ -80,7 +81,9 @@ def read_sampled_frames(source: str, stride: int, count: int) -> list[CameraFram
             if len(frames) == count or len(frames) * frame.image_bgr.nbytes > MAX_FRAME_BYTES:
                 break
     if len(frames) < WARM_UP_STEPS + 2:
-        raise SourceError(f"{source} has only {len(frames)} frames to measure on", remedy="use a longer video")
+        raise SourceError(
+            f"{masked_source(source)} has only {len(frames)} frames to measure on", remedy="use a longer video"
+        )
     return frames
 
 
@@ -116,7 +119,7 @@ def bench(
     return BenchResult(
         backend=backend.description,
         frames=len(frames),
-        source=source,
+        source=masked_source(source),
         watch=watch,
         watch_all=watch_all,
         locate=locate,

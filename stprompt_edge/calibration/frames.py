@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stprompt_edge.bundle import Bundle
 from stprompt_edge.errors import UsageError
+from stprompt_edge.masking import masked_source
 from stprompt_edge.preprocess import Preprocessor
+from stprompt_edge.runtime.addresses import file_path
 from stprompt_edge.runtime.motion import SecondDifference, pixel_motion, select_windows
 from stprompt_edge.runtime.records import CameraFrame
 from stprompt_edge.runtime.sources import Source, expected_frames, open_source
@@ -68,7 +69,7 @@ def choose_frames(sources: Sequence[str], bundle: Bundle, count: int, listener: 
     for done, source in enumerate(sources):
 
         def seen(part: float, done: int = done, source: str = source) -> None:
-            listener(f"looking through {source}", (done + part) / len(sources))
+            listener(f"looking through {masked_source(source)}", (done + part) / len(sources))
 
         candidates += look_through(source, bundle, -(-count // len(sources)), seen)
     needed = GATE_FRAMES + FEWEST_FRAMES
@@ -127,7 +128,7 @@ def look_through(
 
 def step_of(source: str, stride: int, wanted: int) -> int:
     """Camera frames from one candidate to the next: the stride, or less where the source is short."""
-    total = expected_frames(Path(source))
+    total = expected_frames(file_path(source))
     return stride if total is None else int(np.clip(total // (CANDIDATES * wanted), 1, stride))
 
 
@@ -180,7 +181,7 @@ def _open(source: str) -> Source:
     if opened.info.live:
         opened.close()
         raise UsageError(
-            f"{source} is live, and calibration reads its footage twice",
+            f"{masked_source(source)} is live, and calibration reads its footage twice",
             remedy="record some of it, or pass a video file",
         )
     return opened

@@ -25,6 +25,7 @@ from stprompt_edge.export.activations import Feed, measure_activations
 from stprompt_edge.export.parity import MAX_SCORE_DIFFERENCE, MIN_COSINE, Trace, compare, trace, within_limits
 from stprompt_edge.export.quantize import fold_weights
 from stprompt_edge.export.smoothing import smooth
+from stprompt_edge.masking import masked_source
 from stprompt_edge.preprocess import Preprocessor
 from stprompt_edge.runtime.records import CameraFrame
 from stprompt_edge.training.datasets import Dataset
@@ -164,7 +165,8 @@ class Int8Calibrator:
             start = (start + _SCORE) / 2  # nobody knows how many tries are left: each takes half of the rest
             self._progress(f"quantizing, {count} of {len(ranked)} layers in float", start)
             candidate = self._write(quantizable, ranked[count:], folder)
-            source = " and ".join([Path(self._settings.footage[0]).name, *_others(self._settings.footage)])
+            first, *others = self._settings.footage
+            source = f"{Path(masked_source(first)).name}{f' and {len(others)} more' if others else ''}"
             figures = compare(self._trace(candidate, "int8", gate, start), reference, source)
             if within_limits(figures) or count == most:
                 return ranked[:count], figures.model_copy(update={"float_layers": count})
@@ -234,10 +236,6 @@ def _refusal(done: Int8Calibration, report: Path) -> CheckFailed:
         remedy=f"try another --method or more footage, use fp16, or keep it with --force; {report} names the layers, "
         "the bundle is as it was",
     )
-
-
-def _others(footage: Sequence[str]) -> list[str]:
-    return [f"{len(footage) - 1} more"] if len(footage) > 1 else []
 
 
 def _part(progress: Progress, start: float, stop: float) -> Progress:

@@ -15,6 +15,7 @@ from stprompt_edge.calibration.frames import Candidate
 from stprompt_edge.calibration.records import Int8Calibration, LayerRow
 from stprompt_edge.export.parity import MIN_COSINE
 from stprompt_edge.files import disk_errors, write_bytes_atomic, write_text_atomic
+from stprompt_edge.masking import masked_source
 from stprompt_edge.training.evaluation.theme import LIGHT, Chart, Theme, shortened
 
 JSON_NAME, TABLE_NAME, PICTURE_NAME = "int8.json", "layers.csv", "layers.png"
@@ -43,7 +44,7 @@ def to_dict(done: Int8Calibration) -> dict[str, Any]:
     return {
         "created_by": f"stprompt-edge {__version__}",
         "method": done.settings.method,
-        "footage": list(done.settings.footage),
+        "footage": [masked_source(source) for source in done.settings.footage],
         "frames_looked_at": done.choice.looked_at,
         "parity": done.parity.model_dump(),
         "auc": dataclasses.asdict(done.auc) | {"difference": done.auc.int8 - done.auc.fp32} if done.auc else None,
@@ -98,7 +99,7 @@ def _draw(figure: Any, theme: Theme, rows: Sequence[LayerRow]) -> None:
 
 def _frame(one: Candidate) -> dict[str, Any]:
     return {
-        "video": one.source,
+        "video": masked_source(one.source),
         "frame": one.frame,
         "seconds": round(one.seconds, 3),
         "brightness": round(one.brightness, 4),

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import re
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from stprompt_edge.errors import SourceError, UsageError, nearest
+from stprompt_edge.masking import PIPELINE
+from stprompt_edge.runtime.addresses import parse_address, refuse_half_address, scheme_of
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-LIVE_SCHEMES = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "udp", "srt"})
-URL_SCHEMES = LIVE_SCHEMES | {"http", "https"}  # http is live when its container has no duration
+DEFAULT_FILE = Path("cameras.toml")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,18 +34,30 @@ class CameraConfig:
     source: str
     stride: int | None = None  # camera frames per sampled frame, 1 or more
     threshold: float | None = None  # score that raises the alarm, 0..1
+    stream: int | None = None  # which stream of a file, from 0 as ffprobe counts
+    live: bool | None = None  # may frames be dropped to keep up
+    fps: float | None = None  # frames per second where the source has no clock, over 0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.source, str) or not self.source:
-            raise UsageError(f"source must be a text, got {self.source!r}", remedy='e.g. source = "rtsp://host/stream"')
-        if self.stride is not None and (type(self.stride) is not int or self.stride < 1):
-            raise UsageError(f"stride must be a whole number from 1, got {self.stride!r}", remedy="e.g. stride = 16")
-        if self.threshold is not None and (type(self.threshold) not in (int, float) or not 0 <= self.threshold <= 1):
-            raise UsageError(f"threshold must be from 0 to 1, got {self.threshold!r}", remedy="e.g. threshold = 0.5")
+        self._check("source", isinstance(self.source, str) and self.source.strip(), "a text", '"rtsp://host/stream"')
+        self._check("stride", _is_number(self.stride, int) and self.stride >= 1, "a whole number from 1", "16")
+        self._check("threshold", _is_number(self.threshold) and 0 <= self.threshold <= 1, "from 0 to 1", "0.5")
+        self._check("stream", _is_number(self.stream, int) and self.stream >= 0, "a whole number from 0", "1")
+        self._check("live", isinstance(self.live, bool), "true or false", "true")
+        self._check("fps", _is_number(self.fps) and 0 < self.fps < math.inf, "a number over 0", "12.5")
+
+    def _check(self, key: str, fits: object, wanted: str, example: str) -> None:
+        value = getattr(self, key)
+        if not fits and (value is not None or key == "source"):
+            raise UsageError(f"{key} must be {wanted}, got {value!r}", remedy=f"e.g. {key} = {example}")
 
 
-def load_camera(name: str, path: Path = Path("cameras.toml")) -> CameraConfig:
-    """Reads table `[cameras.NAME]` of a TOML file.
+def _is_number(value: Any, *kinds: type) -> TypeGuard[float]:
+    return type(value) in (kinds or (int, float))
+
+
+def load_camera(name: str, path: Path = DEFAULT_FILE) -> CameraConfig:
+    """Reads table `[cameras.NAME]` of a TOML file; a path in it that is relative starts at the file's folder.
 
     Raises:
         UsageError: no such file or table, malformed TOML (with its line), an unknown key, a value of a wrong type.
@@ -59,16 +73,21 @@ def load_camera(name: str, path: Path = Path("cameras.toml")) -> CameraConfig:
         if key not in known:
             raise UsageError(f"{path}: unknown key '{key}' in [cameras.{name}]", remedy=nearest(key, known))
     try:
-        return CameraConfig(**{"source": None, **values})
+        camera = CameraConfig(**{"source": None, **values})
+        return replace(camera, source=_from_folder(camera.source, path.parent))
     except UsageError as exc:
         raise UsageError(f"{path}: [cameras.{name}]: {exc.what}", remedy=exc.remedy) from exc
 
 
 def _camera_tables(path: Path) -> dict[str, Any]:
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as exc:
-        raise UsageError(f"cannot read {path}: {exc}", remedy="create it with a table [cameras.NAME]") from exc
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors on Windows put a byte order mark first
+    except OSError as exc:
+        what = f"cannot read {path}: {exc.strerror or exc}"
+        raise UsageError(what, remedy="create it with a table [cameras.NAME], or correct --cameras") from exc
+    except UnicodeDecodeError as exc:
+        what = f"cannot read {path}: it is not UTF-8 text (byte {exc.object[exc.start]:#04x} at {exc.start})"
+        raise UsageError(what, remedy="save it as UTF-8") from exc
     except (tomllib.TOMLDecodeError, RecursionError) as exc:
         raise UsageError(f"{path} is not valid TOML: {exc}", remedy="correct that place") from exc
     for key in content:
@@ -80,28 +99,37 @@ def _camera_tables(path: Path) -> dict[str, Any]:
     return tables
 
 
-def resolve_source(text: str, cameras_path: Path = Path("cameras.toml")) -> CameraConfig:
+def _from_folder(source: str, folder: Path) -> str:
+    """A camera's source as this process can open it: relative paths start at `folder`, `~` is the home folder."""
+    if is_pipeline(source) or scheme_of(source):
+        return source
+    prefix, path = ("file:", source[len("file:") :]) if source.startswith("file:") else ("", source)
+    return f"{prefix}{folder / os.path.expanduser(path)}"
+
+
+def resolve_source(text: str, cameras_path: Path | None = None) -> CameraConfig:
     """What the user typed as a camera: an existing path, a URL, `/dev/videoN`, a GStreamer pipeline, or a name.
 
     A name is a table of `cameras_path`; without one, `cameraN` means `/dev/videoN`.
 
+    Args:
+        text: what the user typed.
+        cameras_path: the file of cameras, which must then be there; None is `cameras.toml`, which need not.
+
     Raises:
         SourceError: none of these.
-        UsageError: `cameras_path` is needed and malformed.
+        UsageError: `cameras_path` is needed and missing or malformed.
     """
-    scheme, colon, _ = text.partition(":")
-    if (
-        os.path.exists(text)
-        or is_pipeline(text)
-        or text.startswith("/dev/video")
-        or (colon and scheme in URL_SCHEMES | {"file"})
-    ):
+    if os.path.exists(text) or is_pipeline(text) or text.startswith("/dev/video") or text.lower().startswith("file:"):
         return CameraConfig(source=text)
-    if "://" in text:
-        raise SourceError(f"cannot open '{masked_url(text)}': unknown protocol", remedy=nearest(scheme, URL_SCHEMES))
-    tables = _camera_tables(cameras_path) if cameras_path.exists() else {}
+    if scheme_of(text):
+        parse_address(text)  # for its errors: what is wrong is told before a bundle is loaded
+        return CameraConfig(source=text.strip())
+    refuse_half_address(text)
+    path = cameras_path or DEFAULT_FILE
+    tables = _camera_tables(path) if cameras_path or path.exists() else {}
     if text in tables:
-        return load_camera(text, cameras_path)
+        return load_camera(text, path)
     if number := re.fullmatch(r"camera([0-9]{1,4})", text):
         return CameraConfig(source=f"/dev/video{int(number[1])}")
     raise SourceError(f"no such file or camera: '{text}'", remedy=nearest_source(text, tables))
@@ -109,7 +137,7 @@ def resolve_source(text: str, cameras_path: Path = Path("cameras.toml")) -> Came
 
 def is_pipeline(text: str) -> bool:
     """Is this a GStreamer pipeline: elements with ` ! ` between them?"""
-    return re.search(r"\s!\s", text) is not None
+    return PIPELINE.search(text) is not None
 
 
 def nearest_source(text: str, cameras: dict[str, Any]) -> str:
@@ -123,14 +151,3 @@ def nearest_source(text: str, cameras: dict[str, Any]) -> str:
     names = f" ({', '.join(sorted(cameras))})" if cameras else ""
     kinds = "a video file, a folder of images, a URL, /dev/videoN, a GStreamer pipeline"
     return f"give {kinds} or a camera of cameras.toml{names}"
-
-
-def masked_url(url: str) -> str:
-    """The URL without its password, for messages and reports."""
-    return re.sub(r"(://[^/:@]*):[^/]*@", r"\1:***@", url)
-
-
-def masked_pipeline(text: str) -> str:
-    """A GStreamer pipeline, or what it reports, without passwords: those of URLs, `user-pw` and the like."""
-    text = re.sub(r"(://[^/:@\s]*):[^/\s]*@", r"\1:***@", text)
-    return re.sub(r"""(-pw\s*=\s*)("[^"]*"|'[^']*'|\S+)""", r"\1***", text)

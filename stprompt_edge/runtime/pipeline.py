@@ -15,6 +15,7 @@ from typing import TypeVar
 from stprompt_edge import __version__
 from stprompt_edge.bundle import Bundle
 from stprompt_edge.errors import SourceError, UsageError
+from stprompt_edge.masking import masked
 from stprompt_edge.runtime.alarm import AlarmSettings, EventBuilder
 from stprompt_edge.runtime.backends.base import Backend
 from stprompt_edge.runtime.cameras import CameraConfig
@@ -26,7 +27,7 @@ from stprompt_edge.runtime.sinks import OutputFolder
 from stprompt_edge.runtime.sources import Source, open_source
 from stprompt_edge.runtime.timing import StageTimer, peak_rss_mib
 
-_Number = TypeVar("_Number", int, float)
+_Setting = TypeVar("_Setting", int, float, bool)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,8 @@ class RunSettings:
     max_frames: int | None = None
     stride: int | None = None
     threshold: float | None = None
+    stream: int | None = None  # None: the one that a player would show
+    live: bool | None = None  # None: as the source's protocol says
 
     def __post_init__(self) -> None:
         if self.max_frames is not None and self.max_frames < 1:
@@ -98,7 +101,8 @@ def run(
     stop = stop or threading.Event()
     alarm = AlarmSettings.from_bundle(bundle.manifest.alarm, _first(settings.threshold, camera.threshold))
     sampler = Sampler(_first(settings.stride, camera.stride) or bundle.manifest.method.stride)
-    with open_source(camera.source) as source:
+    stream, live = _first(settings.stream, camera.stream), _first(settings.live, camera.live)
+    with open_source(camera.source, stream=stream, live=live) as source:
         save_video = not source.info.live if settings.save_video is None else settings.save_video
         facts = _facts(source, bundle, backend, alarm, sampler)
         detector = Detector(bundle, backend, alarm=alarm, localize=settings.localize)
@@ -107,7 +111,8 @@ def run(
         with OutputFolder(settings.out, facts, save_video=save_video) as outputs:
             watch = _Watch(detector, outputs, source, on_progress)
             failure = watch.follow(sampler, stop, settings.max_frames, save_video)
-            summary = watch.summary(stop.is_set(), _warnings(source, sampler, bundle, failure))
+            warnings = _warnings(source, sampler, bundle, watch.dropped_frames, failure)
+            summary = watch.summary(stop.is_set(), warnings)
             files = outputs.finish(summary)
             summary = dataclasses.replace(summary, warnings=(*summary.warnings, *outputs.warnings))
     if failure:
@@ -184,13 +189,18 @@ class _Watch:
         self._outputs.event(event)
         self.latest_events = [*self.latest_events[-99:], dataclasses.replace(event, frames=())]
 
+    @property
+    def dropped_frames(self) -> int:
+        """Of a live source, so far."""
+        return self._reader.dropped_frames
+
     def summary(self, interrupted: bool, warnings: tuple[str, ...]) -> RunSummary:
         """Counts and latencies."""
         return RunSummary(
             camera_frames=self._reader.camera_frames,
             sampled_frames=self._detections,
             events=self._event_count,
-            dropped_frames=self._reader.dropped_frames,
+            dropped_frames=self.dropped_frames,
             **dataclasses.asdict(self._source.losses),
             warnings=warnings,
             interrupted=interrupted,
@@ -212,7 +222,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _first(*values: _Number | None) -> _Number | None:
+def _first(*values: _Setting | None) -> _Setting | None:
     """The first value that is given."""
     return next((value for value in values if value is not None), None)
 
@@ -259,13 +269,17 @@ def describe_bundle(bundle: Bundle) -> dict[str, str]:
     return facts
 
 
-def _warnings(source: Source, sampler: Sampler, bundle: Bundle, failure: SourceError | None) -> tuple[str, ...]:
+def _warnings(
+    source: Source, sampler: Sampler, bundle: Bundle, dropped: int, failure: SourceError | None
+) -> tuple[str, ...]:
     trained = bundle.manifest.method.seconds_between_samples or 0.0
     random = "this bundle's CLIP weights are random: its scores mean nothing"
+    late = f"{dropped} frames dropped: they came faster than this machine takes them at stride {sampler.stride}"
     found = [
         *source.warnings,
+        late if dropped else None,
         stride_warning(sampler.stride, source.info.fps, trained),
         random if bundle.manifest.clip.pretrained == "none" else None,
         failure and failure.what,
     ]
-    return tuple(warning for warning in found if warning)
+    return tuple(masked(warning) for warning in found if warning)

@@ -71,7 +71,7 @@ def orientation(frame: av.VideoFrame) -> tuple[bool, int]:
     """How the stored picture becomes upright: mirror it left to right or not, then so many quarter turns, 0..3.
 
     Quarter turns are counter-clockwise, as `np.rot90` counts. From the display matrix, whose rows a b u, c d v, x y w
-    (16.16 fixed point) put the stored pixel (x, y) to (a x + c y, b x + d y); its angle is taken to the nearest quarter.
+    (16.16 fixed point) put the stored pixel (x, y) to (a x + c y, b x + d y); its angle counts to the nearest quarter.
     """
     stored = next((data for data in frame.side_data if data.type.name == "DISPLAYMATRIX"), None)
     if stored is None:

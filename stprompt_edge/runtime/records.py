@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from stprompt_edge.masking import masked_source
+
 if TYPE_CHECKING:
     from stprompt_edge.runtime.kernels.reference import Nv12Frame
 
@@ -19,13 +21,16 @@ if TYPE_CHECKING:
 class SourceInfo:
     """What is known of a source once it is open."""
 
-    name: str  # as the user typed it
+    name: str  # as the user typed it; the secrets of an address are hidden, here at the latest
     width: int  # pixels, after rotation
     height: int
     fps: float  # average frames per second; 0.0 when the container does not say
     frame_count: int | None  # None when unknown (live, or a container without an index)
     live: bool  # live sources may drop frames, files never do
     codec: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", masked_source(self.name))
 
 
 @dataclass(kw_only=True)

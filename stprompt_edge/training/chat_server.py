@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from stprompt_edge.errors import EnvironmentFailure, StpromptEdgeError, UsageError, nearest
+from stprompt_edge.masking import masked_address
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 MAX_ANSWER_BYTES = 8 * 2**20  # a catalogue of hundreds of models is 1 MB, an answer some kB
@@ -157,18 +158,18 @@ def base_url(url: str) -> str:
     text = url.strip()
     if not re.match(r"[A-Za-z]+:/", text):
         text = f"http://{text}"
+    if "@" in text or "?" in text:  # not repeated here: it may be a secret
+        what = "--url holds a user name, a password or a query"
+        raise UsageError(what, remedy=f"give the address alone, and a key in the variable {KEY_VARIABLE}")
+    shown = masked_address(text)
     try:
         parts = urlsplit(text)
         host, _ = parts.hostname, parts.port
-    except ValueError as exc:
-        raise UsageError(
-            f"--url '{url}' is not an address: {exc}", remedy="for example http://localhost:11434"
-        ) from exc
+    except ValueError:  # it repeats what seems to be the port
+        remedy = "for example http://localhost:11434"
+        raise UsageError(f"--url '{shown}' is not an address: no port or host", remedy=remedy) from None
     if parts.scheme not in ("http", "https") or not host or not text.isascii() or not text.isprintable() or " " in text:
-        raise UsageError(f"--url '{url}' is not an HTTP address", remedy="for example http://localhost:11434")
-    if parts.username is not None or parts.query:  # not repeated here: it may be a secret
-        what = "--url holds a user name, a password or a query"
-        raise UsageError(what, remedy=f"give the address alone, and a key in the variable {KEY_VARIABLE}")
+        raise UsageError(f"--url '{shown}' is not an HTTP address", remedy="for example http://localhost:11434")
     return urlunsplit(parts._replace(path=_base_path(parts), fragment=""))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from stprompt_edge.files import PartialText
 from stprompt_edge.runtime.records import Event, FrameBoxes, RunFacts
-from stprompt_edge.runtime.sinks.plain_json import json_text, without_password
+from stprompt_edge.runtime.sinks.plain_json import json_text
 
 
 class EventsFile(PartialText):
@@ -20,7 +20,7 @@ class EventsFile(PartialText):
     def __init__(self, target: Path, facts: RunFacts) -> None:
         super().__init__(target)
         self._separator = "\n"
-        self.write(f'{{"source": {json_text(without_password(facts.source.name))},\n"events": [')
+        self.write(f'{{"source": {json_text(facts.source.name)},\n"events": [')
 
     def add(self, event: Event) -> None:
         """Appends one event with the boxes of its frames, as [x0, y0, x1, y1, probability]."""

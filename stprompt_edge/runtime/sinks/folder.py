@@ -28,7 +28,7 @@ class OutputFolder:
 
     Args:
         path: the folder; made, with its parents, on entering.
-        facts: heads every file. The password of a camera address is not written.
+        facts: heads every file.
         save_video: write annotated.mp4 too; then every camera frame must be given to `frame`.
 
     Raises:

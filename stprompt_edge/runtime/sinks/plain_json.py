@@ -5,12 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import re
 from typing import Any
 
 import numpy as np
-
-_PASSWORD_IN_URL = re.compile(r"(://[^/:@\s]*):[^/\s]*@")
 
 
 def to_plain(value: Any) -> Any:
@@ -37,12 +34,3 @@ def to_plain(value: Any) -> Any:
 def json_text(value: Any, *, indent: int | None = None) -> str:
     """`to_plain` as text. Raises TypeError as `to_plain`."""
     return json.dumps(to_plain(value), indent=indent, ensure_ascii=False, allow_nan=False)
-
-
-def without_password(name: str) -> str:
-    """Hides the password of a camera address, because the output files are passed around.
-
-    >>> without_password("rtsp://admin:s3cret@10.0.0.5/main"), without_password("clip.mp4")
-    ('rtsp://admin:***@10.0.0.5/main', 'clip.mp4')
-    """
-    return _PASSWORD_IN_URL.sub(r"\1:***@", name)

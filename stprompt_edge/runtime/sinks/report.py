@@ -18,7 +18,7 @@ import numpy as np
 
 from stprompt_edge.runtime.drawing import clock
 from stprompt_edge.runtime.records import CameraFrame, Detection, Event, RunFacts, RunSummary, StageLatency
-from stprompt_edge.runtime.sinks.plain_json import json_text, without_password
+from stprompt_edge.runtime.sinks.plain_json import json_text
 from stprompt_edge.runtime.sinks.snapshots import PeakKeeper, Snapshot
 from stprompt_edge.runtime.sinks.timeline import Timeline, TimelinePoint
 
@@ -75,7 +75,7 @@ class Report:
     def html(self, summary: RunSummary) -> str:
         """The whole page."""
         facts, points = self._facts, self._timeline.points
-        name = without_password(facts.source.name)
+        name = facts.source.name
         watched = self._watched_seconds(summary)
         return string.Template(page_part("report.html")).substitute(
             style=page_part("house.css"),

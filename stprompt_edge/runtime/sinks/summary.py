@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from stprompt_edge.runtime.records import RunFacts, RunSummary
-from stprompt_edge.runtime.sinks.plain_json import json_text, without_password
+from stprompt_edge.runtime.sinks.plain_json import json_text
 
 
 def summary_text(facts: RunFacts, summary: RunSummary, files: tuple[str, ...]) -> str:
@@ -15,9 +15,8 @@ def summary_text(facts: RunFacts, summary: RunSummary, files: tuple[str, ...]) -
     Returns:
         JSON text with a final newline; NaN and infinity become null.
     """
-    source = dataclasses.replace(facts.source, name=without_password(facts.source.name))
     fields: dict[str, Any] = {"files": files}
-    for record in (dataclasses.replace(facts, source=source), summary):
+    for record in (facts, summary):
         for field in dataclasses.fields(record):
             assert field.name not in fields, field.name
             fields[field.name] = getattr(record, field.name)

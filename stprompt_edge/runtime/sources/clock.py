@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter, deque
 from collections.abc import Sequence
+from itertools import pairwise
 
 ASSUMED_FPS = 25.0  # where nothing tells the rate: PAL's
 SUDDEN_SECONDS, SUDDEN_FRAMES = 1.0, 5  # a step forward over both waits to be confirmed
@@ -194,5 +195,5 @@ class FrameDistances:
 def median_rate(stamps_s: Sequence[float]) -> float:
     """Frames per second of stamps in any order, from the median distance; 0.0 under three distinct ones."""
     ordered = sorted(set(stamps_s))
-    distances = sorted(after - before for before, after in zip(ordered, ordered[1:], strict=False))
+    distances = sorted(after - before for before, after in pairwise(ordered))
     return 1 / distances[len(distances) // 2] if len(distances) > 1 else 0.0

@@ -18,6 +18,7 @@ from stprompt_edge.runtime.planes import camera_frame, upright_size
 from stprompt_edge.runtime.records import CameraFrame, SourceInfo
 from stprompt_edge.runtime.sources.base import Source
 from stprompt_edge.runtime.sources.clock import ASSUMED_FPS, Clock, FrameDistances, median_rate
+from stprompt_edge.runtime.sources.connecting import connection_failure, without_address
 from stprompt_edge.runtime.sources.losses import Spans, damage_warnings
 from stprompt_edge.runtime.sources.streams import (
     CLOCKLESS_FORMATS,
@@ -38,9 +39,7 @@ LOOKED_AT_PACKETS, LOOKED_AT_BYTES = 100, 16 * 2**20  # of a file, before it is 
 ARRIVING_PACKETS, ARRIVING_SECONDS = 10, 2.0  # the same of a live stream without time stamps
 ENDED_BY_ERROR = frozenset({"mpjpeg"})  # a stored multipart stream has no closing boundary, which FFmpeg calls invalid
 MISSING_TAIL_SECONDS = 0.5  # a container's duration may round, or follow a longer track, by this much
-UNDECODED_SECONDS = (
-    0.5  # from a file's first packet to its first frame, or from its last frame to the end of its packets
-)
+UNDECODED_SECONDS = 0.5  # of packets before a file's first frame, or behind its last one
 
 
 class VideoSource(Source):
@@ -138,7 +137,8 @@ class VideoSource(Source):
         yield from self._trust.flush()
         if (exc := self._broken_off) is not None:
             reason = "sends nothing any more" if isinstance(exc, av.error.ExitError) else exc.strerror
-            raise SourceError(f"{self._name}: {reason}", remedy="check the camera and its network") from exc
+            cause = without_address(exc, self._name)
+            raise SourceError(f"{self._name}: {reason}", remedy="check the camera and its network") from cause
 
     def _packets(self) -> Iterator[av.Packet | None]:
         """Packets of the video stream, marked, then None, which makes the decoder give what it still holds."""
@@ -292,14 +292,15 @@ def open_container(name: str, url: str, **options: Any) -> Any:
         return av.open(url, **_METADATA_OPTIONS, **options)
     except (av.error.FFmpegError, ValueError) as exc:
         open_timeout_s = options.get("timeout", (float("inf"),))[0]
-        raise _open_failure(name, url, exc, timed_out=time.monotonic() - started_s >= open_timeout_s) from exc
+        timed_out = time.monotonic() - started_s >= open_timeout_s
+        raise _open_failure(name, url, exc, timed_out=timed_out) from without_address(exc, name)
 
 
 def _open_failure(name: str, url: str, exc: Exception, *, timed_out: bool) -> SourceError:
     if timed_out or isinstance(exc, av.error.ExitError):  # an interrupted RTSP handshake calls itself invalid data
         return SourceError(f"{name}: no answer in time", remedy="check the address, the port and the network")
-    if isinstance(exc, av.error.HTTPUnauthorizedError):
-        return SourceError(f"{name}: user name or password refused", remedy="write them as ://USER:PASSWORD@host/")
+    if refused := connection_failure(name, url, exc):
+        return refused
     if not isinstance(exc, av.error.InvalidDataError):
         reason = getattr(exc, "strerror", None) or str(exc)
         return SourceError(f"cannot open {name}: {reason}", remedy="check the address, and that the device is on")

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stprompt_edge.errors import EnvironmentFailure, SourceError
-from stprompt_edge.runtime.cameras import masked_pipeline
+from stprompt_edge.masking import masked
 from stprompt_edge.runtime.kernels.reference import Matrix, Nv12Frame
 from stprompt_edge.runtime.planes import PlanarFrame, picture_from_nv12
 from stprompt_edge.runtime.records import CameraFrame, SourceInfo
@@ -162,7 +162,7 @@ class GStreamerSource(Source):
         try:
             return self._gst.parse_launch(f"{_OWN_APPSINK.sub('', text)} ! {sink}")
         except self._glib_error() as exc:
-            raise self._failure(exc.message) from exc  # type: ignore[attr-defined]
+            raise self._failure(exc.message) from None  # type: ignore[attr-defined]  # it may hold a password
 
     def _start(self, deadline_s: float) -> bool:
         """Play; True if the pipeline is live."""
@@ -203,11 +203,11 @@ class GStreamerSource(Source):
         """
         message = self._bus.pop_filtered(self._gst.MessageType.ERROR)
         if message is not None and self._error is None:
-            self._error = f"{message.src.get_name()}: {message.parse_error()[0].message}"
+            self._error = masked(f"{message.src.get_name()}: {message.parse_error()[0].message}", of=self._text)
         return self._error
 
     def _failure(self, reason: str) -> SourceError:
-        return SourceError(f"GStreamer: {masked_pipeline(reason).strip()}", remedy=self._remedy(reason))
+        return SourceError(f"GStreamer: {masked(reason, of=self._text).strip()}", remedy=self._remedy(reason))
 
     def _remedy(self, reason: str) -> str:
         if missing := re.search(r'no element "([^"]+)"', reason):
@@ -221,7 +221,7 @@ class GStreamerSource(Source):
         return f"try it: {self._launch()}"
 
     def _launch(self) -> str:
-        return f"gst-launch-1.0 {masked_pipeline(_OWN_APPSINK.sub('', self._text))} ! fakesink"
+        return f"gst-launch-1.0 {masked(_OWN_APPSINK.sub('', self._text))} ! fakesink"
 
     def _glib_error(self) -> type[Exception]:
         error: type[Exception] = importlib.import_module("gi.repository.GLib").Error
@@ -231,7 +231,7 @@ class GStreamerSource(Source):
         layout = self._layout(sample)
         info = self._video.VideoInfo.new_from_caps(sample.get_caps())
         return SourceInfo(
-            name=masked_pipeline(self._text),
+            name=masked(self._text),
             width=layout.width,
             height=layout.height,
             fps=info.fps_n / info.fps_d if info.fps_d else 0.0,

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
 import av
 
 from stprompt_edge.errors import SourceError
-from stprompt_edge.runtime.cameras import LIVE_SCHEMES, URL_SCHEMES, is_pipeline, masked_url, nearest_source
+from stprompt_edge.masking import masked_source
+from stprompt_edge.runtime.addresses import (
+    LIVE_SCHEMES,
+    file_path,
+    parse_address,
+    refuse_half_address,
+    scheme_of,
+)
+from stprompt_edge.runtime.cameras import is_pipeline, nearest_source
 from stprompt_edge.runtime.sources.base import Source
 from stprompt_edge.runtime.sources.ffmpeg import VideoSource, open_container
 from stprompt_edge.runtime.sources.images import IMAGE_SUFFIXES, ImageFolderSource
@@ -47,19 +54,21 @@ def open_source(
             cameras = ", ".join(sorted(str(path) for path in Path("/dev").glob("video*"))) or "none"
             raise SourceError(f"no camera at {source}", remedy=f"connect one; cameras found: {cameras}")
         return VideoSource(source, source, live=live is not False, stream=stream, format="v4l2", timeout=timeout_s)
-    scheme = source.partition("://")[0]
-    if scheme in URL_SCHEMES:
+    scheme = scheme_of(source)
+    if scheme not in (None, "file") and not os.path.exists(source):
+        url = str(parse_address(source))
         options = {"rtsp_transport": "tcp"} if scheme in ("rtsp", "rtsps") else {}  # UDP loses packets silently
         if live is None and scheme in LIVE_SCHEMES:
             live = True
-        return VideoSource(masked_url(source), source, live=live, stream=stream, options=options, timeout=timeout_s)
-    path = Path(re.sub(r"^file:(//)?", "", source))
+        return VideoSource(masked_source(source), url, live=live, stream=stream, options=options, timeout=timeout_s)
+    path = file_path(source)
+    if not os.path.exists(path):
+        refuse_half_address(source)
     if path.is_dir():
         return ImageFolderSource(source, path)
     _check_file(path)
-    return VideoSource(
-        source, f"file:{path}", live=bool(live), stream=stream
-    )  # `file:` since FFmpeg reads `a:b.mp4` as protocol `a`
+    url = f"file:{path}"  # since FFmpeg reads `a:b.mp4` as protocol `a`
+    return VideoSource(source, url, live=bool(live), stream=stream)
 
 
 def expected_frames(path: Path) -> int | None:

@@ -112,7 +112,7 @@ def believed_rate(stated: float, measured: float) -> float:
 
 
 def frame_count(stream: Any, fps: float) -> int | None:
-    """About how many frames a stream holds; None where nothing tells. A count that its duration denies is not believed."""
+    """About how many frames a stream holds; None where nothing tells. A count that its duration denies does not."""
     seconds = float(stream.duration * stream.time_base) if stream.duration else 0.0
     by_time = round(seconds * fps) or None
     if stream.frames and by_time and not 0.5 <= stream.frames / by_time <= 1.2:

@@ -1,7 +1,7 @@
 """Which decoded frames show what the camera saw. Pure: no I/O.
 
-FFmpeg flags a packet that came incomplete, and a frame whose errors it concealed; it says nothing of the frames that are
-predicted from those, which are just as wrong until the next key frame. So damage is followed in the order of decoding.
+FFmpeg flags a packet that came incomplete, and a frame whose errors it concealed; it says nothing of the frames that
+are predicted from those, which are just as wrong until the next key frame. So damage is followed in coded order.
 """
 
 from __future__ import annotations

@@ -13,6 +13,8 @@ from typing import Annotated
 from pydantic import BaseModel, Field, ValidationError
 
 from stprompt_edge.errors import UsageError
+from stprompt_edge.masking import masked_address
+from stprompt_edge.runtime.addresses import scheme_of
 from stprompt_edge.training.datasets.reading import (
     Labels,
     Line,
@@ -63,6 +65,9 @@ def load_csv(path: Path, vocabulary: Vocabulary | None = None) -> Dataset:
         name = row["video"]
         if not name:
             raise UsageError(f"{row}: column 'video' is empty", remedy="name the video file")
+        if scheme_of(name):
+            what = f"{row}: '{masked_address(name)}' is an address, and a list names files"
+            raise UsageError(what, remedy="record it, and name the file")
         unique.add(os.path.normpath(name), row)
         label, split = labels.label(row["label"], row), labels.split(row["split"], row)
         file = path.parent / name

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stprompt_edge.runtime.records import Box
-from stprompt_edge.runtime.sinks.plain_json import json_text, to_plain, without_password
+from stprompt_edge.runtime.sinks.plain_json import json_text, to_plain
 
 
 @pytest.mark.parametrize(
@@ -35,8 +35,3 @@ def test_plain(value: object, plain: object) -> None:
 def test_unknown_types_are_refused() -> None:
     with pytest.raises(TypeError, match="no JSON form for set"):
         to_plain({"a": {1}})
-
-
-@pytest.mark.parametrize("name", ["clip.mp4", "/dev/video0", "http://host:80/a@b", "rtsp://user@host/x", ""])
-def test_names_without_a_password_stay(name: str) -> None:
-    assert without_password(name) == name

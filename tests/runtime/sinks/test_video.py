@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from stprompt_edge.runtime import drawing
 from stprompt_edge.runtime.drawing import ALARM, strip_height
 from stprompt_edge.runtime.records import CameraFrame
-from stprompt_edge.runtime.sinks import plain_json, video
+from stprompt_edge.runtime.sinks import video
 from stprompt_edge.runtime.sinks.video import AnnotatedVideo, picture_size
 
 from .synthetic import STRIDE, detection, facts, frames, run
@@ -159,7 +159,7 @@ def test_a_source_without_a_sane_rate(tmp_path: Path, fps: float) -> None:
     assert decoded(part.target)[0] == pytest.approx([0.0, 0.1, 0.2], abs=1e-3)
 
 
-@pytest.mark.parametrize("module", [video, drawing, plain_json])
+@pytest.mark.parametrize("module", [video, drawing])
 def test_examples_in_docstrings(module: ModuleType) -> None:
     done = doctest.testmod(module)
     assert done.attempted > 0

@@ -1,5 +1,7 @@
 """Time from stamps that lie now and then, and gaps between frames."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -67,7 +69,7 @@ def test_only_frames_that_do_not_follow_wait():
 def test_every_frame_gets_a_later_time_than_the_one_before(stamps):
     seconds = times(stamps)
     assert len(seconds) == len(stamps)
-    assert all(before < after for before, after in zip(seconds, seconds[1:], strict=False))
+    assert all(before < after for before, after in pairwise(seconds))
 
 
 def distances(seconds):

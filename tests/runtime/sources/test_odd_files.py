@@ -328,7 +328,7 @@ ORIENTATIONS = [m for m in ORIENTATIONS if abs(m[0] * m[3] - m[1] * m[2]) == 1 a
 @pytest.mark.parametrize("matrix", ORIENTATIONS)
 def test_all_eight_orientations_are_ffmpegs_own(tmp_path, matrix):
     assert len(ORIENTATIONS) == 8
-    path = ffmpeg("-f", "lavfi", "-i", "testsrc2=size=160x120:rate=25", "-frames:v", "2", *H264, "-pix_fmt", "yuv420p", tmp_path / "a.mp4")  # fmt: skip
+    path = made(tmp_path / "a.mp4", *H264, "-frames:v", "2")
     a, b, c, d = matrix
     identity = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
     turned = struct.pack(">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
