@@ -157,7 +157,7 @@ class VideoSource(Source):
         except av.error.FFmpegError as exc:
             if self._live or isinstance(exc, av.error.ExitError):
                 self._broken_off = exc
-            elif self._container.format.name not in ENDED_BY_ERROR:
+            elif self._container.format.name not in ENDED_BY_ERROR and not self._is_at_end():
                 self.losses.undecodable_packets += 1
         yield None
 
@@ -213,17 +213,26 @@ class VideoSource(Source):
 
     def _truncation_warning(self, frames: int) -> str | None:
         """A file whose time line ends later than what was read of it; what a header counts is no proof."""
-        extent, frame_s = self._extent, 1 / (self.info.fps or ASSUMED_FPS)
-        whole_s = float((self._stream.duration or 0) * self._stream.time_base)
-        read_s, tail_s = extent.video_end_s, max(2 * frame_s, 0.1)
-        if not whole_s:  # of all streams together, of which another may be the longest
-            whole_s, read_s = (self._container.duration or 0) / av.time_base, extent.end_s
-            tail_s = max(2 * frame_s, MISSING_TAIL_SECONDS)
         if self._live:
             return None
-        if whole_s - read_s <= tail_s:
-            return f"file is truncated: its last frame, at {read_s:.1f} s, is cut" if extent.is_cut else None
-        return f"file is truncated: {frames} frames decoded, up to {max(read_s, 0.0):.1f} s of {whole_s:.1f} s"
+        whole_s, read_s, _ = self._length()
+        if not whole_s or self._is_at_end():
+            return f"file is truncated: its last frame, at {read_s:.1f} s, is cut" if self._extent.is_cut else None
+        return f"file is truncated: {frames} frames decoded, up to {read_s:.1f} s of {whole_s:.1f} s"
+
+    def _is_at_end(self) -> bool:
+        """Has as much been read as the file says that it holds?"""
+        whole_s, read_s, tail_s = self._length()
+        return 0 < whole_s <= read_s + tail_s
+
+    def _length(self) -> tuple[float, float, float]:
+        """Seconds that the file says it holds (0.0: nothing), that packets reached, and that these may lack."""
+        frame_s = 1 / (stated_rate(self._stream) or ASSUMED_FPS)
+        if self._stream.duration:
+            whole_s = float(self._stream.duration * self._stream.time_base)
+            return whole_s, self._extent.video_end_s, max(2 * frame_s, 0.1)
+        whole_s = (self._container.duration or 0) / av.time_base  # of all streams, of which another may be the longest
+        return whole_s, self._extent.end_s, max(2 * frame_s, MISSING_TAIL_SECONDS)
 
     def _head_warning(self) -> str | None:
         missing_s = self._extent.late_s
