@@ -22,6 +22,7 @@ from stprompt_edge.runtime.backends.base import Encoded
 from stprompt_edge.runtime.backends.fake import FakeBackend
 from stprompt_edge.runtime.cameras import CameraConfig
 from stprompt_edge.runtime.pipeline import Progress, RunResult, RunSettings, describe_bundle
+from stprompt_edge.runtime.records import Losses
 from stprompt_edge.runtime.sinks.scores import ScoresFile
 from tests import videos
 from tests.golden import demo_scores
@@ -64,7 +65,7 @@ def assert_nothing_left(out: Path) -> None:
 def script(monkeypatch: pytest.MonkeyPatch, frames: int, **options: Any) -> ScriptedSource:
     """Makes `run` read a scripted source."""
     source = ScriptedSource(random_frames(frames, size_wh=(64, 48)), **options)
-    monkeypatch.setattr(pipeline, "open_source", lambda text: source)
+    monkeypatch.setattr(pipeline, "open_source", lambda text, **options: source)
     return source
 
 
@@ -298,3 +299,56 @@ def test_a_bundle_described_for_people(training: Any, forced: bool, lines: dict[
     assert lines.items() <= facts.items()
     assert facts["CLIP"] == "tiny (random, seed 0)"
     assert facts["motion"] == "pixel, centered, 12 of 49 windows"
+
+
+def test_what_a_source_lost_is_in_summary_and_report(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    source = script(monkeypatch, 8)
+    source.losses = Losses(undecodable_packets=1, corrupt_frames=2, concealed_frames=30, missing_frames=400)
+    source.warnings = ["file is damaged: everything"]
+    result = run("x", tmp_path / "out", stride=2)
+    told, page = summary(tmp_path / "out"), (tmp_path / "out" / "report.html").read_text()
+    names_of_losses = ("undecodable_packets", "corrupt_frames", "concealed_frames", "missing_frames")
+    assert [told[name] for name in names_of_losses] == [1, 2, 30, 400]
+    assert "file is damaged: everything" in told["warnings"]
+    assert "file is damaged: everything" in result.summary.warnings
+    for text in ("file is damaged: everything", "2 corrupt, 30 concealed", "<dd>400</dd>"):
+        assert text in page
+
+
+def test_dropped_frames_are_warned_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    source = script(monkeypatch, 60, live=True)
+    bundle = tiny_bundle()
+    backend = FakeBackend(bundle)
+    encode = backend.encode
+
+    def slow(*arguments: Any) -> Encoded:
+        assert source.ended.wait(10)  # every frame has come before the first is done
+        return encode(*arguments)
+
+    monkeypatch.setattr(backend, "encode", slow)
+    result = run("x", tmp_path / "out", stride=1, bundle=bundle, backend=backend)
+    dropped = result.summary.dropped_frames
+    assert dropped > 40
+    assert (
+        f"{dropped} frames dropped: they came faster than this machine takes them at stride 1"
+        in result.summary.warnings
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "camera", "asked"),
+    [
+        ({}, {}, {"stream": None, "live": None}),
+        ({"stream": 1, "live": True}, {}, {"stream": 1, "live": True}),
+        ({}, {"stream": 2, "live": False}, {"stream": 2, "live": False}),
+        ({"stream": 0, "live": False}, {"stream": 2, "live": True}, {"stream": 0, "live": False}),
+    ],
+)
+def test_stream_and_liveness_are_the_users_then_the_cameras(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, settings: Any, camera: Any, asked: Any
+) -> None:
+    source = ScriptedSource(random_frames(4, size_wh=(64, 48)))
+    seen: dict[str, Any] = {}
+    monkeypatch.setattr(pipeline, "open_source", lambda text, **options: seen.update(options) or source)
+    run("x", tmp_path / "out", camera=CameraConfig(source="x", **camera), **settings)
+    assert {name: seen[name] for name in asked} == asked
