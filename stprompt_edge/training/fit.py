@@ -29,7 +29,7 @@ from stprompt_edge.training.methods import METHODS, TOTAL, Judgement, Task
 from stprompt_edge.training.metrics import auc
 
 VALIDATION_SHARE = 0.1  # of the normal and of the abnormal training videos
-BEST_NAME, LAST_NAME, STATE_NAME = "best.safetensors", "last.safetensors", "state.safetensors"
+FILE_NAMES = BEST_NAME, LAST_NAME, STATE_NAME = "best.safetensors", "last.safetensors", "state.safetensors"
 
 
 class Fit:
