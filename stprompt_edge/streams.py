@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import json
 import os
 import re
@@ -30,7 +31,7 @@ class GuardedStream:
     """
 
     def __init__(self, stream: TextIO | None) -> None:
-        self._stream: TextIO = open(os.devnull, "w", encoding="utf-8") if stream is None else stream  # noqa: SIM115
+        self._stream: TextIO = io.TextIOWrapper(io.BytesIO(), "utf-8") if stream is None else stream
         self._closed = stream is None
         self.failure: OSError | None = None  # the first
         if hasattr(self._stream, "reconfigure"):

@@ -13,6 +13,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field, ValidationError
 
 from stprompt_edge.errors import UsageError
+from stprompt_edge.files import printable
 from stprompt_edge.training.datasets.reading import (
     Labels,
     Line,
@@ -20,6 +21,7 @@ from stprompt_edge.training.datasets.reading import (
     check_found,
     checked_range,
     merge_ranges,
+    not_utf8,
     read_table,
     read_text,
 )
@@ -59,14 +61,18 @@ def load_csv(path: Path, vocabulary: Vocabulary | None = None) -> Dataset:
     labels, unique = Labels(vocabulary), Unique()
     annotations = _read_annotations(path.parent / ANNOTATIONS)
     videos, missing = [], []
-    for row in read_table(path, COLUMNS):
+    for row in read_table(path, COLUMNS, names=True):
         name = row["video"]
+        if printable(row["label"] + row["split"]) != row["label"] + row["split"]:
+            raise not_utf8(row)
         if not name:
             raise UsageError(f"{row}: column 'video' is empty", remedy="name the video file")
         unique.add(os.path.normpath(name), row)
         label, split = labels.label(row["label"], row), labels.split(row["split"], row)
         file = path.parent / name
         if not os.path.isfile(file):
+            if printable(name) != name:  # a list in another encoding, not a file of that name
+                raise not_utf8(row)
             missing.append(name)
             continue
         annotated = {} if annotations is None else _annotated(annotations, name, row)
