@@ -39,9 +39,9 @@ def check_outputs(
         UsageError: names the input, the output that would take its place, and the option.
     """
     given = [(what, Path(path)) for what, path in inputs if path is not None]
-    _check_files(given, files, option)
     if folder is not None:
         _check_folder(given, folder, option)
+    _check_files(given, files, option)
     for one in replaced:
         _check_replaced(given, one, option)
 

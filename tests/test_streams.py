@@ -71,7 +71,7 @@ def test_a_run_whose_streams_fail_keeps_its_files(clip: Path, line: str, code: i
     [
         ("--help", ">/dev/full", 5),
         ("run --help", ">&-", 5),
-        ("calibrate", "| head -0; exit ${PIPESTATUS[0]}", 141),
+        ("bench --help", "| head -0; exit ${PIPESTATUS[0]}", 141),
         ("--version", ">/dev/full", 5),
         ("--version", "| head -0; exit ${PIPESTATUS[0]}", 141),
         ("doctor --json", ">&-", 5),
