@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -18,12 +18,13 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from safetensors import SafetensorError, safe_open
 
 from stprompt_edge.errors import CheckFailed, UsageError
-from stprompt_edge.files import disk_errors, swap_folder
+from stprompt_edge.files import PARTIAL_SUFFIX, disk_errors, printable, swap_folder
 from stprompt_edge.geometry import Geometry, WindowGrid
+from stprompt_edge.overwriting import Input, check_outputs
 from stprompt_edge.preprocess import Preprocessing
 from stprompt_edge.vocabulary import Vocabulary, vocabulary_from_dict
 
@@ -49,6 +50,12 @@ MotionTiming = Literal["centered", "causal"]
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _printable(cls, value: Any) -> Any:
+        """Names of weights and footage may have bytes that are no UTF-8."""
+        return printable(value) if isinstance(value, str) else value
 
 
 class ClipSection(_Section):
@@ -248,7 +255,7 @@ def staged_folder(path: Path) -> Iterator[Path]:
     """
     check_replaceable(path)
     path = path.resolve()  # a link stays, and its target is replaced
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(path.name + PARTIAL_SUFFIX)
     with disk_errors(path):
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -275,16 +282,22 @@ def seal_bundle(folder: Path, manifest: Manifest) -> Bundle:
     return load_bundle(folder)
 
 
-def check_replaceable(path: Path) -> None:
+def check_replaceable(path: Path, inputs: Iterable[Input] = ()) -> None:
     """Refuse to overwrite what is not a bundle, and the folder that the caller is in, which would be pulled away.
 
+    Args:
+        path: of the bundle to be.
+        inputs: what it is made from.
+
     Raises:
-        UsageError: if `path` exists and is neither a bundle nor an empty folder, or holds the current folder.
+        UsageError: if `path` exists and is neither a bundle nor an empty folder, or holds the current folder or an
+            input.
     """
     if Path.cwd().is_relative_to(path.resolve()):
         raise UsageError(f"{path} holds the current folder", remedy="choose a folder of its own: --out BUNDLE")
     if path.exists() and not (path / MANIFEST_NAME).is_file() and not (path.is_dir() and not any(path.iterdir())):
         raise UsageError(f"{path} exists and is not a bundle", remedy="choose another --out, or remove it yourself")
+    check_outputs(inputs, replaced=[path.resolve()])
 
 
 def describe_file(path: Path) -> FileEntry:

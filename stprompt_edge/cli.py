@@ -18,6 +18,7 @@ from rich.text import Text
 from stprompt_edge import __version__
 from stprompt_edge.assets import DEMO_BUNDLE, DEMO_CLIP
 from stprompt_edge.errors import INTERRUPTED_EXIT_CODE, EnvironmentFailure, StpromptEdgeError, UsageError, nearest
+from stprompt_edge.streams import guarded_streams, print_json
 
 app = typer.Typer(
     name="stprompt-edge",
@@ -160,6 +161,7 @@ def run(
     ] = None,
 ) -> None:
     """Watch a video or camera: scores, events, annotated video and a report."""
+    from stprompt_edge.runtime.cameras import DEFAULT_FILE
     from stprompt_edge.runtime.pipeline import RunSettings
     from stprompt_edge.runtime.sources import resolve_source
 
@@ -174,6 +176,7 @@ def run(
         threshold=threshold,
         stream=stream,
         live=live,
+        also_read=(cameras or DEFAULT_FILE,),
     )
     _run(resolve_source(source, cameras), bundle, backend, settings, as_json)
 
@@ -201,8 +204,12 @@ def bench(
     from stprompt_edge.bundle import load_bundle
     from stprompt_edge.console import bench_report
     from stprompt_edge.files import write_text_atomic
+    from stprompt_edge.overwriting import check_outputs
+    from stprompt_edge.runtime.source_files import source_files
 
     loaded = load_bundle(bundle)
+    inputs = [("bundle", bundle), *(("source", file) for file in source_files(source))]
+    check_outputs(inputs, files=[json_file] if json_file else [], option="--json")
     result = bench_bundle(loaded, backend, source, frames, load_reference=_reference(against, loaded))
     if json_file:
         write_text_atomic(json_file, json.dumps(result.to_dict(), indent=2) + "\n")
@@ -360,7 +367,7 @@ def evaluate(
         evaluation, files = evaluate(command, progress)
     console.print(evaluation_report(evaluation, files))
     if as_json:
-        print(files[0].read_text(encoding="utf-8"), end="")
+        print_json(files[0].read_text(encoding="utf-8"))
 
 
 @app.command()
@@ -370,7 +377,7 @@ def doctor(as_json: JsonOption = False) -> None:
 
     report = examine()
     if as_json:
-        print(json.dumps(report.to_dict(), indent=2))
+        print_json(json.dumps(report.to_dict(), indent=2) + "\n")
     else:
         Console().print(render(report))
     if report.failed:
@@ -395,7 +402,7 @@ def _run(camera: Any, bundle: Path, backend: str, settings: Any, as_json: bool) 
         result = run_pipeline(camera, loaded, engine, settings, stop=stop, on_progress=show)
     console.print(run_report(result))
     if as_json:
-        print((settings.out / "summary.json").read_text(encoding="utf-8"), end="")
+        print_json((settings.out / "summary.json").read_text(encoding="utf-8"))
     if stop.is_set():
         raise typer.Exit(128 + stop.signal)
 
@@ -443,12 +450,22 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def main() -> None:
-    """Entry point: our errors become one or two lines and an exit code."""
-    debug = "--debug" in sys.argv
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"] or ["--help"]
+    """Entry point: our errors, and streams that fail, become one or two lines and an exit code."""
+    with guarded_streams() as streams:
+        code = _command(sys.argv[1:])
+        if failure := streams.failure():
+            _print_error(failure)
+        code = streams.exit_code(code)
+    sys.exit(code)
+
+
+def _command(arguments: list[str]) -> int:
+    """Runs what was typed; returns its exit code."""
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"] or ["--help"]
     if arguments == ["--version"]:
         print(f"stprompt-edge {__version__}")
-        return
+        return 0
     try:
         code = app(arguments, standalone_mode=False)
     except StpromptEdgeError as exc:
@@ -463,7 +480,7 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         console.print("interrupted", style="yellow")
         code = INTERRUPTED_EXIT_CODE
-    sys.exit(code or 0)
+    return code or 0
 
 
 def _print_error(error: StpromptEdgeError) -> None:

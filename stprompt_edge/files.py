@@ -1,7 +1,8 @@
 """Files that are either whole or not there: write to `NAME.partial`, fsync, rename.
 
 One run at a time writes to a folder (`only_writer`).
-The one place where the operating system's refusals (disk full, no permission) become our errors.
+The one place where the operating system's refusals (disk full, no permission) become our errors, and where text becomes
+bytes: a name with bytes that are no UTF-8 is spelled out (`printable`).
 """
 
 from __future__ import annotations
@@ -16,11 +17,31 @@ from pathlib import Path
 from stprompt_edge.errors import EnvironmentFailure, UsageError
 
 PARTIAL_SUFFIX = ".partial"
+OLD_SUFFIX = ".old"  # of a folder while another takes its place
 LOCK_NAME = ".lock"  # in a folder while a run writes to it
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _REFUSED = {
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT, errno.ENAMETOOLONG,
+    errno.EINVAL, errno.EILSEQ, errno.ELOOP,
 }  # fmt: skip
+
+
+def printable(text: str) -> str:
+    """The text as UTF-8 can hold it.
+
+    A file name may have bytes that are none; Python keeps them as lone surrogates, which no file, chart or strict JSON
+    parser takes, and here they are spelled out.
+
+    >>> import os
+    >>> print(printable(os.fsdecode(b"caf\\xe9.mp4")))
+    caf\\udce9.mp4
+    """
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Disk or quota full, or the file is larger than the file system or limit allows."""
+    return error.errno in _DISK_FULL
 
 
 @contextlib.contextmanager
@@ -28,23 +49,27 @@ def disk_errors(path: Path) -> Iterator[None]:
     """Translates what the operating system says while `path` is written.
 
     Raises:
-        EnvironmentFailure: disk or quota full, or the file is larger than the file system or limit allows.
-        UsageError: the place cannot be written: permission, read-only, a file where a folder should be, no such folder.
-        OSError: anything else, untouched.
+        EnvironmentFailure: disk or quota full, the file is larger than the file system or limit allows, or the disk or
+            its network fails.
+        UsageError: the place cannot be written: permission, read-only, a file where a folder should be, no such folder,
+            a name that the file system does not take.
     """
     try:
         yield
     except OSError as exc:
-        if exc.errno in _DISK_FULL:
+        if is_disk_full(exc):
             raise EnvironmentFailure(
-                f"disk full while writing {path} ({os.strerror(exc.errno)})",
+                f"disk full while writing {path} ({exc.strerror or exc})",
                 remedy="free some space or choose another output folder, then run again; no half-written file was left",
             ) from exc
         if exc.errno in _REFUSED:
             raise UsageError(
-                f"cannot write {path}: {os.strerror(exc.errno)}", remedy="choose an output place that you can write to"
+                f"cannot write {path}: {exc.strerror or exc}", remedy="choose an output place that you can write to"
             ) from exc
-        raise
+        raise EnvironmentFailure(
+            f"cannot write {path}: {exc.strerror or exc}",
+            remedy="check the disk, or its network, or choose another output folder, then run again",
+        ) from exc
 
 
 def longest_name(folder: Path) -> int:
@@ -89,13 +114,16 @@ class PartialFile:
 class PartialText(PartialFile):
     """A UTF-8 text file that grows on the disk write by write, so that its content never waits in memory.
 
+    Text that UTF-8 cannot hold is spelled out, as by `printable`.
+
     Raises as `disk_errors`.
     """
 
     def __init__(self, target: Path) -> None:
         super().__init__(target)
         with disk_errors(target):
-            self._file = open(self.path, "w", encoding="utf-8", newline="")  # noqa: SIM115  closed by close or discard
+            self.path.unlink(missing_ok=True)  # what a killed run left; never write through a link
+            self._file = open(self.path, "w", encoding="utf-8", errors="backslashreplace", newline="")  # noqa: SIM115
 
     def write(self, text: str) -> None:
         """Appends and hands over to the operating system; a failed write discards the file. Raises as `disk_errors`."""
@@ -148,6 +176,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     partial = PartialFile(path)
     try:
         with disk_errors(path):
+            partial.path.unlink(missing_ok=True)  # what a killed run left; never write through a link
             yield partial.path
         publish_all([partial])
     except BaseException:
@@ -162,8 +191,8 @@ def write_bytes_atomic(path: Path, content: bytes) -> None:
 
 
 def write_text_atomic(path: Path, text: str) -> None:
-    """Writes `text` as UTF-8, line ends as given. Raises as `disk_errors`."""
-    write_bytes_atomic(path, text.encode("utf-8"))
+    """Writes `text` as UTF-8, line ends as given, and spelled out as by `printable`. Raises as `disk_errors`."""
+    write_bytes_atomic(path, text.encode("utf-8", "backslashreplace"))
 
 
 def swap_folder(new: Path, path: Path) -> None:
@@ -173,7 +202,7 @@ def swap_folder(new: Path, path: Path) -> None:
     """
     with disk_errors(path):
         sync_folder(new)
-        old = path.with_name(path.name + ".old")
+        old = path.with_name(path.name + OLD_SUFFIX)
         if path.exists():  # else a kill may have left the only good one there
             shutil.rmtree(old, ignore_errors=True)
             path.rename(old)

@@ -63,15 +63,17 @@ def test_full_disk(tmp_path: Path, number: int) -> None:
     assert names(tmp_path) == []
 
 
-@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENOENT])
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.EILSEQ])
 def test_a_place_that_cannot_be_written(number: int) -> None:
     with pytest.raises(UsageError, match=r"cannot write /nowhere/a: "), disk_errors(Path("/nowhere/a")):
         raise OSError(number, os.strerror(number))
 
 
-def test_other_errors_pass_untouched() -> None:
-    with pytest.raises(OSError, match="Input/output error"), disk_errors(Path("a")):
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENODEV])
+def test_a_disk_that_fails(number: int) -> None:
+    what = f"cannot write a: {os.strerror(number)}"
+    with pytest.raises(EnvironmentFailure, match=rf"{what}\n.*check the disk"), disk_errors(Path("a")):
+        raise OSError(number, os.strerror(number))
 
 
 def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:

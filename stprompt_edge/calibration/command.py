@@ -8,6 +8,8 @@ from pathlib import Path
 from stprompt_edge.bundle import ENCODER_NAMES, check_replaceable, load_bundle
 from stprompt_edge.calibration.records import Int8Calibration, Int8Settings
 from stprompt_edge.errors import EnvironmentFailure
+from stprompt_edge.overwriting import Input, check_outputs
+from stprompt_edge.runtime.source_files import source_files
 
 Progress = Callable[[str, float], None]  # what is being done, and the fraction of the whole that is done
 
@@ -26,7 +28,7 @@ def calibrate_int8(
         What was found, and the files of the report.
 
     Raises:
-        UsageError: the bundle has no fp32 encoder, or footage or data set do not suffice.
+        UsageError: the bundle has no fp32 encoder, footage or data set do not suffice, or an output is an input.
         CheckFailed: parity cannot be held (unless `force`; the report is written all the same), or a Q/DQ rule is
             broken.
         SourceError: footage cannot be read.
@@ -34,6 +36,7 @@ def calibrate_int8(
     """
     require_packages()
     from stprompt_edge.calibration.int8 import Int8Calibrator
+    from stprompt_edge.calibration.report import REPORT_NAMES
     from stprompt_edge.training.datasets import load_dataset
     from stprompt_edge.training.evaluation.evaluating import videos_of
     from stprompt_edge.training.evaluation.records import EvaluationSettings
@@ -41,12 +44,16 @@ def calibrate_int8(
 
     bundle = load_bundle(path)
     bundle.file(ENCODER_NAMES["fp32"])
-    check_replaceable(path)
     dataset = None
+    inputs: list[Input] = [("footage", file) for source in settings.footage for file in source_files(source)]
     if settings.dataset is not None:
         dataset = load_dataset(settings.dataset, settings.dataset_format)
         videos_of(dataset, EvaluationSettings())
         import_sklearn_metrics()
+        inputs += [("data set", settings.dataset), *(("video", video.path) for video in dataset.videos)]
+    check_replaceable(path, [*inputs, ("folder of the report", settings.out)])
+    reports = [settings.out / name for name in REPORT_NAMES]
+    check_outputs([*inputs, ("bundle", path)], files=reports, folder=settings.out)
     return Int8Calibrator(bundle, settings, dataset, progress).run()
 
 

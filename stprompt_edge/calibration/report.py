@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,10 @@ from stprompt_edge.calibration.records import Int8Calibration, LayerRow
 from stprompt_edge.export.parity import MIN_COSINE
 from stprompt_edge.files import disk_errors, write_bytes_atomic, write_text_atomic
 from stprompt_edge.masking import masked_source
+from stprompt_edge.runtime.sinks.plain_json import json_text
 from stprompt_edge.training.evaluation.theme import LIGHT, Chart, Theme, shortened
 
-JSON_NAME, TABLE_NAME, PICTURE_NAME = "int8.json", "layers.csv", "layers.png"
+REPORT_NAMES = JSON_NAME, TABLE_NAME, PICTURE_NAME = "int8.json", "layers.csv", "layers.png"
 _LEAST_COST = 1e-7  # float32 tells cosines no finer
 _ROW_IN, _FRAME_IN = 0.17, 0.9  # height of a bar, and of what is around them
 _LABEL_LENGTH = 34
@@ -33,10 +33,10 @@ def write_report(done: Int8Calibration) -> tuple[Path, ...]:
     out = done.settings.out
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-    write_text_atomic(out / JSON_NAME, json.dumps(to_dict(done), indent=2) + "\n")
+    write_text_atomic(out / JSON_NAME, json_text(to_dict(done), indent=2) + "\n")
     write_text_atomic(out / TABLE_NAME, layers_table(done.layers))
     write_bytes_atomic(out / PICTURE_NAME, layers_chart(done.layers).png(LIGHT))
-    return tuple(out / name for name in (JSON_NAME, TABLE_NAME, PICTURE_NAME))
+    return tuple(out / name for name in REPORT_NAMES)
 
 
 def to_dict(done: Int8Calibration) -> dict[str, Any]:

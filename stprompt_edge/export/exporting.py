@@ -41,6 +41,8 @@ from stprompt_edge.model.clip import Clip, embed_texts, load_clip
 from stprompt_edge.model.encoder import PackedEncoder
 from stprompt_edge.model.mil_ranking import MilRanking
 from stprompt_edge.model.stprompt import STPrompt
+from stprompt_edge.overwriting import given_file
+from stprompt_edge.runtime.source_files import source_files
 from stprompt_edge.vocabulary import Vocabulary, load_vocabulary, vocabulary_to_dict
 
 PRECISIONS = ("fp32", "fp16", "cpu8")
@@ -120,11 +122,11 @@ def export_bundle(
 
     Raises:
         CheckFailed: a graph does not agree with torch or with fp32.
-        UsageError: `out` is something else than a bundle, or the encoder cannot be packed.
+        UsageError: `out` is something else than a bundle or holds an input, or the encoder cannot be packed.
         SourceError: the parity video cannot be read.
         EnvironmentFailure: disk full.
     """
-    check_replaceable(out)
+    check_replaceable(out, [("parity video", file) for file in source_files(str(settings.parity_video))])
     frames = read_parity_frames(settings.parity_video, PARITY_FRAMES)
     geometry = Geometry()  # an encoder of other sizes is refused on the next line
     encoder = PackedEncoder(model.clip.model.visual, geometry).eval()
@@ -224,7 +226,8 @@ def export_from_names(
     Raises:
         As `export_bundle`, `load_clip`, `load_checkpoint` and `load_vocabulary`; all of these before CLIP is loaded.
     """
-    check_replaceable(out)
+    files = ("weights", given_file(pretrained)), ("vocabulary", given_file(vocabulary))
+    check_replaceable(out, [("checkpoint", checkpoint), *files])
     trained = load_checkpoint(checkpoint) if checkpoint else None
     words = trained.vocabulary if trained else load_vocabulary(vocabulary)
     progress("loading CLIP", 0.0)

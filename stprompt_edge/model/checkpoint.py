@@ -87,9 +87,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if not path.is_file():
         raise UsageError(f"no checkpoint at {path}", remedy="give the file that training wrote (best.safetensors)")
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="np") as file:  # "pt" takes paths alone that are UTF-8
             description = json.loads((file.metadata() or {})[_METADATA_KEY])
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
+            weights = {name: torch.from_numpy(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118  not a dict
         return Checkpoint(
             clip=ClipSection(**description["clip"]),
             method=MethodSection(**description["method"]),

@@ -16,6 +16,7 @@ from stprompt_edge import __version__
 from stprompt_edge.bundle import Bundle
 from stprompt_edge.errors import SourceError, UsageError
 from stprompt_edge.masking import masked
+from stprompt_edge.overwriting import Input
 from stprompt_edge.runtime.alarm import AlarmSettings, EventBuilder
 from stprompt_edge.runtime.backends.base import Backend
 from stprompt_edge.runtime.cameras import CameraConfig
@@ -24,6 +25,7 @@ from stprompt_edge.runtime.reader import FrameReader
 from stprompt_edge.runtime.records import CameraFrame, Event, RunFacts, RunSummary
 from stprompt_edge.runtime.sampler import Sampler, stride_warning
 from stprompt_edge.runtime.sinks import OutputFolder
+from stprompt_edge.runtime.source_files import source_files
 from stprompt_edge.runtime.sources import Source, open_source
 from stprompt_edge.runtime.timing import StageTimer, peak_rss_mib
 
@@ -46,6 +48,7 @@ class RunSettings:
     threshold: float | None = None
     stream: int | None = None  # None: the one that a player would show
     live: bool | None = None  # None: as the source's protocol says
+    also_read: tuple[Path, ...] = ()  # files besides source and bundle that must not be written over: cameras.toml
 
     def __post_init__(self) -> None:
         if self.max_frames is not None and self.max_frames < 1:
@@ -95,7 +98,7 @@ def run(
 
     Raises:
         SourceError: the source cannot be opened, or a live one failed; then the outputs are finished first.
-        UsageError: a setting or the output folder does not fit.
+        UsageError: a setting or the output folder does not fit, or an output would take the place of an input.
         EnvironmentFailure: disk full; nothing half-written is left.
     """
     stop = stop or threading.Event()
@@ -108,7 +111,8 @@ def run(
         detector = Detector(bundle, backend, alarm=alarm, localize=settings.localize)
         if detector.on_device:
             source.planar = sampler.takes
-        with OutputFolder(settings.out, facts, save_video=save_video) as outputs:
+        inputs = _inputs(camera, bundle, settings)
+        with OutputFolder(settings.out, facts, save_video=save_video, inputs=inputs) as outputs:
             watch = _Watch(detector, outputs, source, on_progress)
             failure = watch.follow(sampler, stop, settings.max_frames, save_video)
             warnings = _warnings(source, sampler, bundle, watch.dropped_frames, failure)
@@ -220,6 +224,12 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def _inputs(camera: CameraConfig, bundle: Bundle, settings: RunSettings) -> list[Input]:
+    """What a run reads."""
+    sources: list[Input] = [("source", file) for file in source_files(camera.source)]
+    return [*sources, ("bundle", bundle.path), *(("file", path) for path in settings.also_read)]
 
 
 def _first(*values: _Setting | None) -> _Setting | None:

@@ -10,13 +10,14 @@ from typing import cast
 
 from stprompt_edge.bundle import MotionTiming
 from stprompt_edge.errors import CheckFailed, EnvironmentFailure, UsageError, nearest
-from stprompt_edge.files import only_writer
+from stprompt_edge.files import LOCK_NAME, only_writer
 from stprompt_edge.model.clip import Clip, load_clip
-from stprompt_edge.training.curves import EpochFigures, draw_curves
+from stprompt_edge.overwriting import Input, check_outputs, given_file
+from stprompt_edge.training.curves import CURVES_NAMES, EpochFigures, draw_curves
 from stprompt_edge.training.evaluation.theme import require_matplotlib
-from stprompt_edge.training.extraction import load_origin, load_training_videos
+from stprompt_edge.training.extraction import feature_files, load_origin, load_training_videos
 from stprompt_edge.training.features import FeatureOrigin
-from stprompt_edge.training.fit import Fit
+from stprompt_edge.training.fit import FILE_NAMES, Fit
 from stprompt_edge.training.methods import METHODS, Task
 from stprompt_edge.training.recipe import Recipe, load_recipe
 from stprompt_edge.vocabulary import load_vocabulary
@@ -45,13 +46,15 @@ def train(
         The best checkpoint.
 
     Raises:
-        UsageError: features, vocabulary, method or recipe do not fit each other, or another run writes to `out`.
+        UsageError: features, vocabulary, method or recipe do not fit each other, another run writes to `out`, or an
+            output is an input.
         CheckFailed: the CLIP is not the features', `out` holds another training, or a loss is not finite.
         EnvironmentFailure: disk full, or a package is missing.
     """
     require_matplotlib()  # found missing before hours of training, not after
     vocabulary, recipe = load_vocabulary(settings.vocabulary), _recipe(settings)
     origin = load_origin(settings.features)
+    _check_out(settings)
     recipe = _fitted(recipe, origin)
     _check_origin(origin, recipe, settings.recipe)
     clip = _load_clip(origin, settings)
@@ -70,6 +73,17 @@ def train(
         best = fit.run(settings.out, stop=stop, on_epoch=lambda figures: on_epoch(figures, recipe))
         draw_curves(settings.out, fit.figures)
     return best
+
+
+def _check_out(settings: TrainSettings) -> None:
+    """Refuse an `out` whose files are those that are trained from."""
+    features: list[Input] = [("feature file", file) for file in feature_files(settings.features)]
+    given: list[Input] = [
+        ("folder of features", settings.features), ("vocabulary", given_file(settings.vocabulary)),
+        ("recipe", given_file(settings.recipe)), ("weights", given_file(settings.pretrained)),
+    ]  # fmt: skip
+    files = [settings.out / name for name in (*FILE_NAMES, *CURVES_NAMES, LOCK_NAME)]
+    check_outputs([*given, *features], files=files, folder=settings.out)
 
 
 def _load_clip(origin: FeatureOrigin, settings: TrainSettings) -> Clip:

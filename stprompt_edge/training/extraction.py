@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from stprompt_edge.bundle import Bundle, load_bundle
 from stprompt_edge.errors import UsageError
-from stprompt_edge.files import disk_errors, longest_name, only_writer, write_text_atomic
+from stprompt_edge.files import LOCK_NAME, disk_errors, longest_name, only_writer, write_text_atomic
+from stprompt_edge.overwriting import Input, check_outputs, given_file
 from stprompt_edge.runtime.sources import expected_frames
 from stprompt_edge.training.datasets import (
     ABNORMAL,
@@ -100,7 +101,7 @@ def extract_dataset(
     """
     listener, stop = listener or Listener(), stop or threading.Event()
     bundle = load_bundle(settings.bundle)
-    _check_targets(dataset, out)
+    _check_targets(dataset, out, [("bundle", settings.bundle), ("weights", given_file(settings.pretrained))])
     with only_writer(out):
         engine = open_engine(bundle, settings)
         with engine.backend:
@@ -146,8 +147,11 @@ def extract_from_names(
 ) -> Extraction:
     """`extract_dataset`, or `convert_dataset` of published features, from what a user types.
 
+    `out` may lie inside the data set, but not be its folder.
+
     Raises also as `load_bundle` and `load_dataset`, or `load_clip_features`.
     """
+    check_outputs([("data set", dataset)], files=[out / INDEX_NAME, out / LOCK_NAME], folder=out)
     if dataset_format == CLIP_FEATURES or (dataset_format == AUTO and is_feature_list(dataset)):
         check_settings(settings)
         return convert_dataset(load_clip_features(dataset), out, listener, force=settings.force, stop=stop)
@@ -276,6 +280,11 @@ def load_training_videos(
     return videos, sorted(spacings)[len(spacings) // 2]
 
 
+def feature_files(folder: Path) -> list[Path]:
+    """What `extract` wrote into a folder, and trains from. Raises UsageError where there is no index."""
+    return [folder / entry["file"] for entry in _read_index(folder)]
+
+
 def load_origin(folder: Path, split: str = "train") -> FeatureOrigin:
     """What made the features of a split, from the headers of their files.
 
@@ -299,7 +308,8 @@ def load_origin(folder: Path, split: str = "train") -> FeatureOrigin:
     return origin
 
 
-def _check_targets(dataset: Dataset, out: Path) -> None:
+def _check_targets(dataset: Dataset, out: Path, inputs: Sequence[Input] = ()) -> None:
+    """What can be refused before the first video is read."""
     owner: dict[Path, str] = {}
     longest = longest_name(out)
     for video in dataset.videos:
@@ -312,6 +322,8 @@ def _check_targets(dataset: Dataset, out: Path) -> None:
             what = f"'{owner[target]}' and '{video.name}' would have the same feature file {target}"
             raise UsageError(what, remedy="rename one of the two videos, or move it")
         owner[target] = video.name
+    videos: list[Input] = [("video", video.path) for video in dataset.videos]
+    check_outputs([*inputs, *videos], files=[*owner, out / INDEX_NAME, out / LOCK_NAME], folder=out)
 
 
 def _count_frames(jobs: Sequence[Job], listener: Listener, stop: threading.Event) -> dict[str, int | None]:

@@ -29,7 +29,7 @@ from stprompt_edge.training.methods import METHODS, TOTAL, Judgement, Task
 from stprompt_edge.training.metrics import auc
 
 VALIDATION_SHARE = 0.1  # of the normal and of the abnormal training videos
-BEST_NAME, LAST_NAME, STATE_NAME = "best.safetensors", "last.safetensors", "state.safetensors"
+FILE_NAMES = BEST_NAME, LAST_NAME, STATE_NAME = "best.safetensors", "last.safetensors", "state.safetensors"
 
 
 class Fit:
@@ -167,9 +167,9 @@ class Fit:
         if not path.exists():
             return
         try:
-            with safe_open(path, framework="pt") as file:
+            with safe_open(path, framework="np") as file:  # "pt" takes paths alone that are UTF-8
                 description = json.loads(file.metadata()["state"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
+                tensors = {name: torch.from_numpy(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
             if description["task"] != self._fingerprint():
                 raise CheckFailed(
                     f"{out} holds the state of another training (recipe, seed, encoder, classes or features differ)",

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stprompt_edge.errors import EnvironmentFailure, UsageError
-from stprompt_edge.files import atomic_path
+from stprompt_edge.files import atomic_path, printable
 from stprompt_edge.training.chat_server import ChatServer
 from stprompt_edge.training.phrases import distinct_phrases, read_phrases, taken_by_names
 from stprompt_edge.vocabulary import Vocabulary, VocabularyClass, load_vocabulary, vocabulary_from_dict
@@ -71,7 +71,7 @@ class PromptSettings:
     @property
     def title(self) -> str:
         """The vocabulary's name."""
-        return self.name if self.name is not None else self.out.stem
+        return self.name if self.name is not None else printable(self.out.stem)
 
 
 def write_vocabulary(

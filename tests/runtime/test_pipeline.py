@@ -6,6 +6,8 @@ import csv
 import dataclasses
 import errno
 import json
+import shutil
+import subprocess
 import threading
 from pathlib import Path
 from typing import Any
@@ -109,6 +111,36 @@ def test_a_whole_run_agrees_with_itself(clip: Path, tmp_path: Path) -> None:
     assert (written["camera_frames"], written["sampled_frames"], written["events"]) == (20, 5, 1)
     assert sorted(written["files"]) == sorted(FIVE)
     assert written["latencies"]["step"]["count"] == 5
+
+
+def write_jumping(path: Path, jump_s: float) -> Path:
+    """Two seconds at 10 frames/s, then two more whose time stamps are later by `jump_s`."""
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("needs ffmpeg")
+    parts = []
+    for number, start in enumerate((0.0, 2.0 + jump_s)):
+        parts.append(path.with_name(f"{number}.ts"))
+        make = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc=size=64x48:rate=10:duration=2"]
+        subprocess.run([*make, "-output_ts_offset", str(start), str(parts[-1])], check=True)
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    return path
+
+
+@pytest.mark.parametrize("jump_s", [5.0, 3600.0, 24_000.0])
+def test_a_jump_of_the_source_costs_no_file(tmp_path: Path, jump_s: float) -> None:
+    done = run(write_jumping(tmp_path / "jump.ts", jump_s), tmp_path / "out", stride=2)
+    assert names(tmp_path / "out") == FIVE
+    ask = ["ffprobe", "-v", "error", "-count_frames", "-show_entries", "format=duration:stream=nb_read_frames"]
+    told = subprocess.run(
+        [*ask, "-of", "json", str(tmp_path / "out" / "annotated.mp4")], capture_output=True, check=True
+    )
+    found = json.loads(told.stdout)
+    assert told.stderr == b""
+    assert int(found["streams"][0]["nb_read_frames"]) == done.summary.camera_frames == 40
+    assert float(found["format"]["duration"]) == pytest.approx(4 + min(jump_s, 10), abs=0.2)
+    with (tmp_path / "out" / "scores.csv").open(newline="") as file:
+        seconds = [float(row["seconds"]) for row in csv.DictReader(file)]
+    assert seconds[-1] == pytest.approx(jump_s + 3.8, abs=0.2)  # the source's own time
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import io
 import json
+import os
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -102,6 +103,53 @@ def test_train_writes_checkpoints_figures_and_curves(method: str, features: Path
     assert checkpoint.method.seconds_between_samples == pytest.approx(0.32)
     windows, timing = {"stprompt": (12, "centered"), "mil-ranking": (49, "causal")}[method]
     assert (checkpoint.method.windows, checkpoint.method.motion_timing) == (windows, timing)
+
+
+@pytest.mark.parametrize(
+    ("out", "options", "told"),
+    [
+        ("features", (), r"the output folder .*features is the folder of features"),
+        ("a", ("--recipe", "a/curves.csv"), r"the output a/curves.csv is the recipe a/curves.csv"),
+        ("a", ("--vocabulary", "./a/state.safetensors"), r"state.safetensors is the vocabulary a/state.safetensors"),
+        ("a", ("--pretrained", "a/last.safetensors.partial"), r"the output a/last.safetensors.partial is the weights"),
+        ("a", ("--recipe", "a/.lock"), r"the output a/.lock is the recipe a/.lock"),
+        ("b", (), r"the output b/best.safetensors is v3.safetensors of the folder of features"),
+    ],
+)
+def test_nothing_that_is_trained_from_is_written_over(
+    features: Path, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    out: str, options: tuple[str, ...], told: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").mkdir()
+    for name in ("curves.csv", "last.safetensors.partial", ".lock"):
+        (tmp_path / "a" / name).write_text(recipe.read_text())
+    vocabulary = Path(cli.__file__).parent / "vocabularies" / "ucf-crime.toml"
+    (tmp_path / "a" / "state.safetensors").write_text(vocabulary.read_text())
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "best.safetensors").hardlink_to(features / "v3.safetensors")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(UsageError, match=told):
+        train(features, Path(out), recipe, *options)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_name_that_ships_may_be_the_folders(
+    features: Path, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ucf-crime").mkdir()
+    assert train(features, Path("ucf-crime"), recipe, "--vocabulary", "ucf-crime")[0] == 0
+
+
+def test_folders_whose_names_are_not_utf_8(recipe: Path, tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    write_features(folder, ["normal", "Fighting"] * 10)
+    out = tmp_path / os.fsdecode(b"\xdcber")
+    assert train(folder, out, recipe)[0] == 0
+    assert train(folder, out, recipe)[0] == 0  # and reads its own state
+    assert load_checkpoint(out / BEST_NAME).method.stride == 8
 
 
 @pytest.mark.parametrize("method", ["stprompt", "mil-ranking"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -204,6 +205,24 @@ def test_rows_that_do_not_fit(tmp_path: Path, rows: list[str], message: str) -> 
 def test_files_that_are_no_list(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "list.csv").write_bytes(content)
     with pytest.raises(UsageError, match=message):
+        load_dataset(tmp_path / "list.csv")
+
+
+def test_a_list_of_names_that_are_not_utf_8(tmp_path: Path) -> None:
+    """As the bytes of the file system; a list in another encoding than the names is told of."""
+    for name in (b"caf\xe9.mp4", "caf\u00e9.mp4".encode(), b"\xff.mp4"):
+        (tmp_path / os.fsdecode(name)).touch()
+    rows = b"caf\xe9.mp4,fire,test\ncaf\xc3\xa9.mp4,fire,test\n\xff.mp4,normal,test\n"
+    (tmp_path / "list.csv").write_bytes(b"video,label,split\n" + rows)
+    assert [os.fsencode(video.path.name) for video in load_dataset(tmp_path / "list.csv").videos] == [
+        b"caf\xe9.mp4", "caf\u00e9.mp4".encode(), b"\xff.mp4",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("row", [b"\xfcber.mp4,fire,test", b"a.mp4,feu cr\xe9\xe9,test", b"a.mp4,fire,t\xe9st"])
+def test_a_list_in_another_encoding(tmp_path: Path, row: bytes) -> None:
+    (touch(tmp_path, "a.mp4", "\u00fcber.mp4") / "list.csv").write_bytes(b"video,label,split\n" + row)
+    with pytest.raises(UsageError, match=r"list.csv, line 2: not UTF-8 text\n.*save the file again as UTF-8"):
         load_dataset(tmp_path / "list.csv")
 
 

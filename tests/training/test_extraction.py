@@ -1,4 +1,6 @@
 import errno
+import json
+import os
 import re
 import shutil
 import threading
@@ -303,6 +305,23 @@ def test_a_name_that_is_too_long_is_told_before_the_work(tmp_path: Path, name: s
     with pytest.raises(UsageError, match=rf"of '{name}' would have a name of 248 bytes, .*f takes 247\n.*shorter"):
         extract_dataset(data, tmp_path / "f", SETTINGS)
     assert not (tmp_path / "f").exists()
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.mp4", b"\xff\xfe.mp4", "日本.mp4".encode("shift_jis")])
+def test_names_that_are_not_utf_8(tmp_path: Path, name: bytes) -> None:
+    """From the file system into the index, and from there to the feature file."""
+    for label in ("normal", "fighting"):
+        (tmp_path / "data" / "train" / label).mkdir(parents=True)
+        video = videos.write_video(tmp_path / "data" / "train" / label / "v.mp4", frames=6)
+        video.rename(video.with_name(os.fsdecode(name)))
+    done = extract_dataset(load_dataset(tmp_path / "data"), tmp_path / os.fsdecode(b"\xe9"), SETTINGS)
+    assert (done.written, done.unreadable) == (2, ())
+    json.loads((tmp_path / os.fsdecode(b"\xe9") / "index.json").read_text(encoding="ascii"))
+    loaded, _ = load_training_videos(tmp_path / os.fsdecode(b"\xe9"), load_vocabulary("ucf-crime"))
+    assert {os.fsencode(video.name).rpartition(b"/")[2] for video in loaded} == {name}
+    assert all(video.file is not None and video.file.is_file() for video in loaded)
+    again = extract_dataset(load_dataset(tmp_path / "data"), tmp_path / os.fsdecode(b"\xe9"), SETTINGS)
+    assert (again.written, again.skipped) == (0, 2)
 
 
 def test_the_longest_name(tmp_path: Path) -> None:

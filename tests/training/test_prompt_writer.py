@@ -156,3 +156,10 @@ def test_command(tmp_path: Path, replies: dict[str, Reply], code: int, message: 
     assert re.search(message, done.stderr), done.stderr
     assert all(headers["Authorization"] == "Bearer k-1" for _, _, headers in server.asked)
     assert (tmp_path / "vocabulary.toml").exists() == (code == 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "title"), [(b"v\xe9.toml", "v\\udce9"), ("\u65e5\u672c.toml".encode(), "\u65e5\u672c")]
+)
+def test_a_file_of_any_name(tmp_path: Path, name: bytes, title: str) -> None:
+    assert PromptSettings(classes=("Fire",), out=tmp_path / os.fsdecode(name)).title == title

@@ -17,7 +17,8 @@ from stprompt_edge.export.engine.gate import FRAMES, compare_engine, compare_fra
 from stprompt_edge.export.engine.monitor import Progress
 from stprompt_edge.export.engine.network import Plan, PlanSettings, build_plan
 from stprompt_edge.export.parity import read_parity_frames
-from stprompt_edge.files import disk_errors, swap_folder, write_bytes_atomic, write_text_atomic
+from stprompt_edge.files import PARTIAL_SUFFIX, disk_errors, swap_folder, write_bytes_atomic, write_text_atomic
+from stprompt_edge.overwriting import Input, check_outputs
 from stprompt_edge.runtime.backends.tensorrt import TensorRTBackend
 from stprompt_edge.runtime.engines.device import CudaSession, Device
 from stprompt_edge.runtime.engines.profiles import BatchSizes, encoder_profiles, heads_profiles
@@ -39,6 +40,7 @@ from stprompt_edge.runtime.engines.sidecar import (
 from stprompt_edge.runtime.engines.tensorrt_api import import_tensorrt
 from stprompt_edge.runtime.kernels import build_cubin
 from stprompt_edge.runtime.records import CameraFrame
+from stprompt_edge.runtime.source_files import source_files
 
 OLDEST_GPU = (7, 0)  # TensorRT 10.1's support matrix: "all NVIDIA hardware with capability SM 7.0 or higher"
 MAX_WORKSPACE_GIB = 1024.0
@@ -102,11 +104,12 @@ def build_engine(path: Path, settings: EngineSettings, progress: Progress = lamb
     """
     bundle = load_bundle(path)
     check_graphs(bundle, settings.precision)
-    check_timing_cache(settings.timing_cache)
+    check_timing_cache(settings.timing_cache, bundle, settings.verify)
     frames = read_parity_frames(settings.verify, FRAMES)
     version = import_tensorrt().__version__
     device = look_at_device()
     target = bundle.path / ENGINES_FOLDER / folder_name(device, version, settings.precision)
+    check_outputs([*_footage(settings.verify), ("timing cache", settings.timing_cache)], replaced=[target])
     with staged_engine(target) as folder:
         sidecar = _write_engines(bundle, device, version, settings, folder, progress)
         _write_sidecar(folder, sidecar)
@@ -136,17 +139,24 @@ def check_graphs(bundle: Bundle, precision: str) -> None:
             )
 
 
-def check_timing_cache(path: Path | None) -> None:
-    """Refuse before minutes of building what could not be written after them.
+def check_timing_cache(path: Path | None, bundle: Bundle, footage: Path) -> None:
+    """Refuse before minutes of building what could not be written after them, or what would be lost.
 
     Raises:
-        UsageError: it is a folder, or in none.
+        UsageError: it is a folder, or in none, or a file of the bundle or of the footage.
     """
     if path is not None and (path.is_dir() or not path.parent.is_dir()):
         raise UsageError(
             f"--timing-cache {path} is {'a folder' if path.is_dir() else 'in a folder that does not exist'}",
             remedy="give a file, new or of an earlier build, in a folder that exists",
         )
+    engines: list[Input] = [("engine", file) for file in sorted(bundle.path.glob(f"{ENGINES_FOLDER}/*/*"))]
+    inputs = [("bundle", bundle.path), *engines, *_footage(footage)]
+    check_outputs(inputs, files=[path] if path else [], option="--timing-cache")
+
+
+def _footage(path: Path) -> list[Input]:
+    return [("footage", file) for file in source_files(str(path))]
 
 
 def look_at_device() -> Device:
@@ -169,7 +179,7 @@ def look_at_device() -> Device:
 @contextmanager
 def staged_engine(target: Path) -> Iterator[Path]:
     """A folder that takes the target's place on a clean exit; until then the engine that was there stays usable."""
-    partial = target.with_name(target.name + ".partial")
+    partial = target.with_name(target.name + PARTIAL_SUFFIX)
     with disk_errors(target):
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -254,7 +264,7 @@ def _read_timing_cache(settings: EngineSettings, folder: Path) -> bytes:
     Raises:
         UsageError: the given one cannot be read.
     """
-    old = folder.with_name(folder.name.removesuffix(".partial")) / TIMING_CACHE_NAME
+    old = folder.with_name(folder.name.removesuffix(PARTIAL_SUFFIX)) / TIMING_CACHE_NAME
     path = settings.timing_cache or old
     try:
         return path.read_bytes() if path.is_file() else b""

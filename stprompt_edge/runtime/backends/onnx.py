@@ -14,6 +14,7 @@ from typing_extensions import Self  # in `typing` from Python 3.11 on
 
 from stprompt_edge.bundle import ENCODER_NAMES, HEADS_NAME, Bundle
 from stprompt_edge.errors import CheckFailed, EnvironmentFailure
+from stprompt_edge.files import printable
 from stprompt_edge.runtime.backends.base import Encoded, HeadsOutput, Shapes, heads_shapes
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
@@ -139,7 +140,8 @@ def open_session(
         options.add_session_config_entry(*EXACT_QDQ)
     try:
         wanted = (provider, dict(provider_options)) if provider_options else provider
-        session = onnxruntime.InferenceSession(str(path), options, providers=[wanted])
+        graph = str(path) if printable(str(path)) == str(path) else path.read_bytes()  # it takes UTF-8 paths alone
+        session = onnxruntime.InferenceSession(graph, options, providers=[wanted])
     except Exception as exc:  # ONNX Runtime raises a class of its own for each status, all direct children of Exception
         raise CheckFailed(
             f"{path} cannot be loaded by ONNX Runtime {onnxruntime.__version__}: {str(exc).splitlines()[0][:300]}",

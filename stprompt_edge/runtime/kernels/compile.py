@@ -67,7 +67,12 @@ class Nvcc:
     def _run(self, *arguments: str) -> str:
         try:
             done = subprocess.run(
-                [str(self._path), *arguments], capture_output=True, text=True, timeout=NVCC_TIMEOUT_S, check=False
+                [str(self._path), *arguments],
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=NVCC_TIMEOUT_S,
+                check=False,
             )
         except (OSError, subprocess.TimeoutExpired) as exc:
             raise EnvironmentFailure(f"{self._path} does not run ({exc})", remedy=_REMEDY) from exc

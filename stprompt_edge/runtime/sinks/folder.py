@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -12,12 +13,16 @@ import numpy as np
 
 from stprompt_edge.errors import UsageError
 from stprompt_edge.files import PartialFile, PartialText, disk_errors, publish_all
+from stprompt_edge.overwriting import Input, check_outputs
 from stprompt_edge.runtime.records import CameraFrame, Detection, Event, RunFacts, RunSummary
 from stprompt_edge.runtime.sinks.events import EventsFile
 from stprompt_edge.runtime.sinks.report import Report
 from stprompt_edge.runtime.sinks.scores import ScoresFile
 from stprompt_edge.runtime.sinks.summary import summary_text
 from stprompt_edge.runtime.sinks.video import AnnotatedVideo
+
+VIDEO_NAME = "annotated.mp4"
+FILE_NAMES = ("scores.csv", "events.json", "report.html", "summary.json")  # and the video
 
 
 class OutputFolder:
@@ -30,14 +35,16 @@ class OutputFolder:
         path: the folder; made, with its parents, on entering.
         facts: heads every file.
         save_video: write annotated.mp4 too; then every camera frame must be given to `frame`.
+        inputs: what the run reads; none of it is written over.
 
     Raises:
-        UsageError: the folder cannot be made or written, or is a file.
+        UsageError: the folder cannot be made or written, or is a file, or an output is an input.
         EnvironmentFailure: disk full, here and in every method.
     """
 
-    def __init__(self, path: Path, facts: RunFacts, *, save_video: bool) -> None:
+    def __init__(self, path: Path, facts: RunFacts, *, save_video: bool, inputs: Sequence[Input] = ()) -> None:
         self._path = path
+        self._inputs = inputs
         self._facts = facts
         self._save_video = save_video
         self._report = Report(facts)
@@ -50,6 +57,8 @@ class OutputFolder:
             raise UsageError(
                 f"the output folder {self._path} is a file", remedy="name a folder, or a path that is free"
             )
+        names = (*FILE_NAMES, VIDEO_NAME) if self._save_video else FILE_NAMES
+        check_outputs(self._inputs, files=[self._path / name for name in names], folder=self._path)
         self._made_folder = not self._path.exists()
         try:
             with disk_errors(self._path):
@@ -58,7 +67,7 @@ class OutputFolder:
             self._parts.append(self._scores)
             self._events = EventsFile(self._path / "events.json", self._facts)
             self._parts.append(self._events)
-            self._video = AnnotatedVideo(self._path / "annotated.mp4", self._facts)
+            self._video = AnnotatedVideo(self._path / VIDEO_NAME, self._facts)
             self._parts.append(self._video)
         except BaseException:
             self._discard()
@@ -123,7 +132,7 @@ class OutputFolder:
     def _video_warnings(self) -> list[str]:
         warnings = list(self._video.warnings)
         if not self._video.started and self._video.target.exists():
-            warnings.append("annotated.mp4 in this folder is of an earlier run: this run wrote no video")
+            warnings.append(f"{VIDEO_NAME} in this folder is of an earlier run: this run wrote no video")
         return warnings
 
     def _discard(self) -> None:

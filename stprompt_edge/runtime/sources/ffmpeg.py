@@ -128,7 +128,7 @@ class VideoSource(Source):
                 break
             except av.error.FFmpegError:  # the decoder's verdict on this packet; the next one may be fine
                 self.losses.undecodable_packets += 1
-                if packet is not None:
+                if packet is not None and isinstance(packet.opaque, Mark):
                     self._trust.distrust(packet.opaque)
                 continue
             for frame in frames:
@@ -187,7 +187,8 @@ class VideoSource(Source):
                 break
         seen = [packet for packet in ahead if packet is not None]
         if self._by_arrival:
-            return ahead, median_rate([packet.opaque.arrived_s for packet in seen])
+            marks = (packet.opaque for packet in seen)
+            return ahead, median_rate([mark.arrived_s for mark in marks if isinstance(mark, Mark)])
         tick = self._stream.time_base
         stamps = [float(packet.pts * tick) for packet in seen if packet.pts is not None]
         durations = sorted(packet.duration for packet in seen if packet.duration)

@@ -38,7 +38,7 @@ def is_feature_list(path: Path) -> bool:
     """A CSV whose first column is `path`. Raises UsageError as `read_text`."""
     if path.suffix.lower() != ".csv" or not path.is_file():
         return False
-    return read_text(path).lstrip().partition("\n")[0].split(",")[0].strip().casefold() == COLUMNS[0]
+    return read_text(path, names=True).lstrip().partition("\n")[0].split(",")[0].strip().casefold() == COLUMNS[0]
 
 
 def load_clip_features(path: Path, vocabulary: Vocabulary | None = None) -> Dataset:

@@ -13,6 +13,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field, ValidationError
 
 from stprompt_edge.errors import UsageError
+from stprompt_edge.files import printable
 from stprompt_edge.masking import masked_address
 from stprompt_edge.runtime.addresses import scheme_of
 from stprompt_edge.training.datasets.reading import (
@@ -22,6 +23,7 @@ from stprompt_edge.training.datasets.reading import (
     check_found,
     checked_range,
     merge_ranges,
+    not_utf8,
     read_table,
     read_text,
 )
@@ -61,8 +63,10 @@ def load_csv(path: Path, vocabulary: Vocabulary | None = None) -> Dataset:
     labels, unique = Labels(vocabulary), Unique()
     annotations = _read_annotations(path.parent / ANNOTATIONS)
     videos, missing = [], []
-    for row in read_table(path, COLUMNS):
+    for row in read_table(path, COLUMNS, names=True):
         name = row["video"]
+        if printable(row["label"] + row["split"]) != row["label"] + row["split"]:
+            raise not_utf8(row)
         if not name:
             raise UsageError(f"{row}: column 'video' is empty", remedy="name the video file")
         if scheme_of(name):
@@ -72,6 +76,8 @@ def load_csv(path: Path, vocabulary: Vocabulary | None = None) -> Dataset:
         label, split = labels.label(row["label"], row), labels.split(row["split"], row)
         file = path.parent / name
         if not os.path.isfile(file):
+            if printable(name) != name:  # a list in another encoding, not a file of that name
+                raise not_utf8(row)
             missing.append(name)
             continue
         annotated = {} if annotations is None else _annotated(annotations, name, row)

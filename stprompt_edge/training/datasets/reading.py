@@ -47,8 +47,13 @@ class Line:
             raise UsageError(f"{self}: {what} is '{text[:40]}'", remedy="write a whole number") from exc
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, *, names: bool = False) -> str:
     """UTF-8 text, with or without byte order mark.
+
+    Args:
+        path: to read.
+        names: it names files, which may have bytes that are no UTF-8; they come as Python has them in paths, and
+            `not_utf8` is for the caller to raise where they are no such name.
 
     Raises:
         UsageError: not there, not readable, not UTF-8 (with its line), or empty.
@@ -57,13 +62,20 @@ def read_text(path: Path) -> str:
         content = path.read_bytes()
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
-        line = content.count(b"\n", 0, exc.start) + 1
-        raise UsageError(f"{path}, line {line}: not UTF-8 text", remedy="save the file again as UTF-8") from exc
+        if not names or b"\0" in content:
+            line = content.count(b"\n", 0, exc.start) + 1
+            raise not_utf8(f"{path}, line {line}") from exc
+        text = content.decode("utf-8-sig", "surrogateescape")
     except (OSError, ValueError) as exc:  # ValueError: a NUL in the path
         raise UsageError(f"cannot read {path}: {exc}", remedy="give a readable text file") from exc
     if not text.strip():
         raise UsageError(f"{path} is empty", remedy="give the file its content, or remove it")
     return text
+
+
+def not_utf8(where: object) -> UsageError:
+    """The error for text in another encoding."""
+    return UsageError(f"{where}: not UTF-8 text", remedy="save the file again as UTF-8")
 
 
 def read_lines(path: Path) -> list[Line]:
@@ -72,13 +84,17 @@ def read_lines(path: Path) -> list[Line]:
     return [Line(path, number, text.strip()) for number, text in lines if text.strip()]
 
 
-def read_table(path: Path, columns: Sequence[str]) -> list[Line]:
+def read_table(path: Path, columns: Sequence[str], *, names: bool = False) -> list[Line]:
     """Rows of a comma-separated file with a header; columns that are not asked for do not matter.
+
+    Args:
+        path, names: as in `read_text`.
+        columns: that it must have.
 
     Raises:
         UsageError: as `read_text`, a missing or repeated column, a row with more or fewer fields, no row.
     """
-    reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
+    reader = csv.reader(io.StringIO(read_text(path, names=names), newline=""), strict=True)
     rows: list[Line] = []
     header: list[str] | None = None
     try:

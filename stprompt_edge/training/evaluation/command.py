@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from stprompt_edge.training.datasets import load_dataset
+from stprompt_edge.overwriting import Input, given_file
+from stprompt_edge.training.datasets import Dataset, load_dataset
 from stprompt_edge.training.evaluation.evaluating import evaluate_path
 from stprompt_edge.training.evaluation.folder import check_out, write_evaluation
 from stprompt_edge.training.evaluation.opening import Progress
 from stprompt_edge.training.evaluation.records import Evaluation, EvaluationSettings
 from stprompt_edge.training.evaluation.theme import require_matplotlib
+from stprompt_edge.training.extraction import feature_files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +27,14 @@ class EvaluationCommand:
     html: bool = False
 
 
+def _inputs(command: EvaluationCommand, dataset: Dataset) -> list[Input]:
+    """What an evaluation reads."""
+    features, weights = command.settings.features, given_file(command.settings.pretrained)
+    files: list[Input] = [("feature file", file) for file in (feature_files(features) if features else ())]
+    given: list[Input] = [("model", command.model), ("data set", command.dataset), ("weights", weights)]
+    return [*given, ("folder of features", features), *files, *(("video", video.path) for video in dataset.videos)]
+
+
 def evaluate(command: EvaluationCommand, progress: Progress) -> tuple[Evaluation, tuple[Path, ...]]:
     """Evaluate and write; whatever can be refused is refused before the first video.
 
@@ -37,6 +47,7 @@ def evaluate(command: EvaluationCommand, progress: Progress) -> tuple[Evaluation
     check_out(command.out)
     require_matplotlib()
     dataset = load_dataset(command.dataset, command.dataset_format)
+    check_out(command.out, _inputs(command, dataset))
     evaluation = evaluate_path(command.model, dataset, command.settings, progress=progress)
     progress("drawing", 1.0)
     return evaluation, write_evaluation(evaluation, command.out, html=command.html)

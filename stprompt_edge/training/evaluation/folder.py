@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,7 +13,8 @@ import numpy as np
 
 from stprompt_edge import __version__
 from stprompt_edge.errors import UsageError
-from stprompt_edge.files import PartialFile, disk_errors, publish_all
+from stprompt_edge.files import PARTIAL_SUFFIX, PartialFile, disk_errors, publish_all
+from stprompt_edge.overwriting import Input, check_outputs
 from stprompt_edge.runtime.sinks.plain_json import json_text
 from stprompt_edge.training import metrics
 from stprompt_edge.training.evaluation.charts import charts_of, pictures_sheet, timelines_sheet
@@ -25,7 +26,7 @@ from stprompt_edge.training.evaluation.wording import printable
 
 SCHEMA = 1
 KIND = "stprompt-edge evaluation"
-METRICS_NAME, PAGE_NAME = "metrics.json", "evaluation.html"
+METRICS_NAME, PAGE_NAME, SCORES_FOLDER = "metrics.json", "evaluation.html", "scores"
 _NAME_BYTES = 200  # of a video's name in a path: file systems take 255, and a number and suffixes follow
 _READING = (
     "null is what the data set does not allow or what was not asked for; a time to alarm that is null beside a "
@@ -33,11 +34,15 @@ _READING = (
 )
 
 
-def check_out(out: Path) -> None:
-    """Refuse an output place that is not free and not an earlier evaluation.
+def check_out(out: Path, inputs: Iterable[Input] = ()) -> None:
+    """Refuse an output place that is not free and not an earlier evaluation, or where an input would be lost.
+
+    Args:
+        out: folder to be.
+        inputs: what the evaluation reads.
 
     Raises:
-        UsageError: a file, or a folder with something else in it.
+        UsageError: a file, or a folder with something else in it, or that has an input in the place of an output.
     """
     if not out.exists():
         return
@@ -47,6 +52,15 @@ def check_out(out: Path) -> None:
         empty = not any(out.iterdir())
     if not empty and _earlier_files(out) is None:
         raise UsageError(f"{out} exists and is no evaluation", remedy="choose another --out, or remove it yourself")
+    check_outputs(inputs, files=_may_be_written(out), folder=out)
+
+
+def _may_be_written(out: Path) -> Iterator[Path]:
+    """What is there and may be replaced or removed, whatever the figures will be."""
+    yield from (out / METRICS_NAME, out / PAGE_NAME, *(out / name for name in _earlier_files(out) or ()))
+    yield from out.glob("*.png")
+    yield from out.glob(f"*{PARTIAL_SUFFIX}")
+    yield from (out / SCORES_FOLDER).rglob("*")
 
 
 def write_evaluation(evaluation: Evaluation, out: Path, *, html: bool = False) -> tuple[Path, ...]:
@@ -75,6 +89,7 @@ def write_evaluation(evaluation: Evaluation, out: Path, *, html: bool = False) -
             with disk_errors(target):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 parts.append(PartialFile(target))
+                parts[-1].discard()  # what a killed run left; never write through a link
                 parts[-1].path.write_bytes(content)
         publish_all(parts)
     except BaseException:
@@ -82,7 +97,8 @@ def write_evaluation(evaluation: Evaluation, out: Path, *, html: bool = False) -
             part.discard()
         raise
     for name in set(earlier) - set(contents):
-        (out / name).unlink(missing_ok=True)
+        with disk_errors(out / name):
+            (out / name).unlink(missing_ok=True)
     return (out / METRICS_NAME, *(out / name for name in contents if name != METRICS_NAME))
 
 
@@ -162,7 +178,7 @@ def _scores_name(video: str, taken: set[str]) -> str:
     parts = [part for part in PurePosixPath(video.replace("\\", "/")).parts if part not in ("/", "..", ".")]
     parts = ["".join(c if c.isprintable() and c not in ':*?"<>|' else "_" for c in part) for part in parts]
     parts = [part.encode("utf-8")[-_NAME_BYTES:].decode("utf-8", "ignore") for part in parts]
-    name = base = "/".join(["scores", *parts])
+    name = base = "/".join([SCORES_FOLDER, *parts])
     number = 2
     while name.casefold() in taken:
         name, number = f"{base}-{number}", number + 1

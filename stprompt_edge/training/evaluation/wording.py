@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from stprompt_edge import files
 from stprompt_edge.training.evaluation.records import ALARM_BUDGET, AlarmFigures, Evaluation, OperatingPoint
 
 NOTHING = "–"
@@ -25,14 +26,10 @@ class Headline:
 
 
 def printable(record: _Record) -> _Record:
-    """The same record with every text in it as UTF-8 can hold it.
-
-    A file name may have bytes that are none; Python keeps them as lone surrogates, which neither JSON nor a chart
-    takes, and here they are spelled out: `\\udcdcber.mp4`.
-    """
+    """The same record with every text in it as `files.printable` makes it."""
     value: Any = record
     if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode("utf-8")  # type: ignore[return-value]
+        return files.printable(value)  # type: ignore[return-value]
     if isinstance(value, (list, tuple)):
         return type(value)(map(printable, value))  # type: ignore[return-value]
     if isinstance(value, Mapping):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -223,6 +224,37 @@ def test_a_timing_cache_that_could_not_be_written_is_refused_before_building(
     with pytest.raises(UsageError, match=told):
         built(bundle, timing_cache=tmp_path / name)
     assert machine.trt.calls == []
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("b/bundle.json", r"bundle.json of the bundle"),
+        ("b/heads.onnx", r"heads.onnx of the bundle"),
+        ("b/engines/other/timing.cache", r"timing.cache is the engine .*other/timing.cache"),
+        ("clip.mp4", r"clip.mp4 is the footage .*clip.mp4"),
+        ("link", r"link is heads.onnx of the bundle"),
+    ],
+)
+def test_a_timing_cache_that_is_an_input(
+    machine: FakeMachine, bundle: Bundle, tmp_path: Path, name: str, told: str
+) -> None:
+    (bundle.path / "engines" / "other").mkdir(parents=True)
+    (bundle.path / "engines" / "other" / "timing.cache").touch()
+    shutil.copy(DEMO_CLIP, tmp_path / "clip.mp4")
+    (tmp_path / "link").symlink_to(bundle.path / "heads.onnx")
+    with pytest.raises(UsageError, match=rf"{told}.*, which would be lost\n.*--timing-cache"):
+        built(bundle, timing_cache=tmp_path / name, verify=tmp_path / "clip.mp4")
+    assert machine.trt.calls == []
+
+
+def test_an_engine_that_is_replaced_holds_no_input(machine: FakeMachine, bundle: Bundle) -> None:
+    folder = built(bundle).folder
+    shutil.copy(DEMO_CLIP, folder / "clip.mp4")
+    with pytest.raises(UsageError, match=r"is replaced with all that it holds, and the footage .*clip.mp4 is in it"):
+        built(bundle, verify=folder / "clip.mp4")
+    with pytest.raises(UsageError, match=r"is replaced with all that it holds, and the timing cache .*mine is in it"):
+        built(bundle, timing_cache=folder / "mine")
 
 
 def test_a_timing_cache_that_cannot_be_read(

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import doctest
+import errno
+import json
+import os
+import shutil
+import subprocess
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import av
+import av.error
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from stprompt_edge.errors import EnvironmentFailure
 from stprompt_edge.runtime import drawing
 from stprompt_edge.runtime.drawing import ALARM, strip_height
 from stprompt_edge.runtime.records import CameraFrame
@@ -157,6 +165,134 @@ def test_a_source_without_a_sane_rate(tmp_path: Path, fps: float) -> None:
     part.close()
     part.publish()
     assert decoded(part.target)[0] == pytest.approx([0.0, 0.1, 0.2], abs=1e-3)
+
+
+def ffprobe(path: Path) -> tuple[float, int]:
+    """Seconds and decoded frames as FFmpeg's own program finds them, and nothing to complain of."""
+    if shutil.which("ffprobe") is None:
+        pytest.skip("needs ffprobe, the judge")
+    ask = ["ffprobe", "-v", "error", "-count_frames", "-select_streams", "v", "-show_entries"]
+    ask += ["format=duration:stream=nb_read_frames", "-of", "json", str(path)]
+    done = subprocess.run(ask, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    found = json.loads(done.stdout)
+    return float(found["format"]["duration"]), int(found["streams"][0]["nb_read_frames"])
+
+
+JUMP = 24_300.0  # seconds; MP4 holds no gap over 2**31 / 90000 = 23 861
+
+
+@pytest.mark.parametrize(
+    ("times", "seconds"),
+    [
+        ([0.0, 0.1, JUMP, JUMP + 0.1], 10.3),
+        ([0.0, 0.1, JUMP, JUMP + 0.1, 9 * JUMP, 9 * JUMP + 0.1], 20.4),  # twice
+        ([JUMP, JUMP + 0.1], 10.2),  # a source that does not begin at 0
+        ([0.0, 9.9, 19.8], 19.9),  # a slow source keeps its time
+        ([0.0, 60.0, 120.0], 20.1),  # one picture a minute
+        ([0.0, 0.1, JUMP, 0.1, 0.2], 10.4),  # and back
+        ([0.0, JUMP, 0.0, JUMP, 0.0], 20.3),
+        ([0.0, 1e12, 1e12 + 0.1], 10.2),  # no clock of MP4 counts so far
+    ],
+)
+def test_time_follows_the_frames_that_are_played(tmp_path: Path, times: list[float], seconds: float) -> None:
+    part = AnnotatedVideo(tmp_path / "annotated.mp4", facts())
+    for frame in frames(len(times), seconds=times):
+        part.add_frame(frame)
+    part.close()
+    part.publish()
+    assert part.warnings == []
+    assert ffprobe(part.target) == (pytest.approx(seconds, abs=0.05), len(times))
+    shown, _ = decoded(part.target)
+    assert shown == sorted(set(shown))
+
+
+def refuse(where: str, error: Exception) -> tuple[str, Any]:
+    """A method of the encoder that fails at its third call, or at its only one."""
+    calls, method = iter(range(1, 99)), getattr(video._Encoder, where)
+
+    def failing(self: Any, *arguments: Any, **options: Any) -> Any:
+        if next(calls) >= (1 if where in ("close", "__init__") else 3):
+            raise error
+        return method(self, *arguments, **options)
+
+    return where, failing
+
+
+@pytest.mark.parametrize("where", ["__init__", "write", "_mux", "close"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        av.error.PatchWelcomeError(1163346256, "Not yet implemented in FFmpeg, patches welcome"),
+        av.error.InvalidDataError(1094995529, "Invalid data found when processing input"),
+        av.error.OSError(errno.EIO, "Input/output error"),
+        av.error.PermissionError(errno.EACCES, "Permission denied"),
+        FileNotFoundError(errno.ENOENT, "No such file or directory"),
+        ValueError("unknown codec"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_video_that_fails_costs_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, error: Exception
+) -> None:
+    monkeypatch.setattr(video._Encoder, *refuse(where, error))
+    written = run(tmp_path)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {path.name for path in written} == {"scores.csv", "events.json", "report.html", "summary.json"}
+    found = json.loads((tmp_path / "summary.json").read_text())
+    reason = getattr(error, "strerror", None) or str(error)
+    assert found["warnings"] == [f"no annotated.mp4, its encoder failed: {reason}; the other files are whole"]
+    assert "annotated.mp4" not in found["files"]
+    assert f"encoder failed: {reason}" in (tmp_path / "report.html").read_text()
+    assert len((tmp_path / "scores.csv").read_text().splitlines()) == 11
+    assert len(json.loads((tmp_path / "events.json").read_text())["events"]) == 1
+
+
+@pytest.mark.parametrize("where", ["__init__", "write", "close"])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_is_no_fault_of_the_video(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, number: int
+) -> None:
+    monkeypatch.setattr(video._Encoder, *refuse(where, av.error.OSError(number, os.strerror(number))))
+    with pytest.raises(EnvironmentFailure, match=r"disk full while writing .*annotated\.mp4"):
+        run(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_any_encoder_there_is_no_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video, "_codec", lambda: ("no-such-codec", {}))
+    assert len(run(tmp_path)) == 4
+    assert "no-such-codec" in json.loads((tmp_path / "summary.json").read_text())["warnings"][0]
+
+
+def test_no_frame_waits_for_a_video_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video._Encoder, *refuse("__init__", ValueError("no")))
+    part = AnnotatedVideo(tmp_path / "annotated.mp4", facts())
+    for frame in frames(3):
+        part.add_frame(frame)
+    part.add_detection(detection(2, 0.1))
+    for frame in frames(40):
+        part.add_frame(frame)
+    assert (len(part._pending), part.started) == (0, False)
+    part.close()
+
+
+@pytest.mark.parametrize("left", ["file", "link", "hard link"])
+def test_what_a_killed_run_left_is_no_way_to_another_file(tmp_path: Path, left: str) -> None:
+    partial, other = tmp_path / "annotated.mp4.partial", tmp_path / "mine.mp4"
+    other.write_text("mine")
+    {"file": partial.touch, "link": lambda: partial.symlink_to(other), "hard link": lambda: partial.hardlink_to(other)}[
+        left
+    ]()
+    written(tmp_path, (64, 48))
+    assert other.read_text() == "mine"
+    assert not partial.exists()
+
+
+def test_a_partial_file_that_this_run_did_not_begin_stays(tmp_path: Path) -> None:
+    (tmp_path / "annotated.mp4.partial").write_text("somebody's video")
+    run(tmp_path, save_video=False)
+    assert (tmp_path / "annotated.mp4.partial").read_text() == "somebody's video"
 
 
 @pytest.mark.parametrize("module", [video, drawing])

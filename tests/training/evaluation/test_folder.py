@@ -134,6 +134,33 @@ def test_names_that_are_not_utf_8_are_spelled_out(tmp_path: Path, monkeypatch: p
     assert (tmp_path / "scores/_ber.mp4.csv").is_file()
 
 
+@pytest.mark.parametrize(
+    ("given", "written"),
+    [
+        ("roc.png", "roc.png"),
+        ("metrics.json.partial", "metrics.json.partial"),
+        ("scores/deep/v.mp4.csv", "scores/deep/v.mp4.csv"),
+        ("scores/deep/v.mp4.csv.partial", "scores/deep/v.mp4.csv.partial"),
+        ("listed.mp4", "listed.mp4"),  # by the earlier evaluation, and would be removed
+        ("../link.png", "roc.png"),
+        (".", "out"),
+    ],
+)
+def test_no_input_is_written_over(tmp_path: Path, given: str, written: str) -> None:
+    out = tmp_path / "out"
+    for name in ("roc.png", "metrics.json.partial", "scores/deep/v.mp4.csv", "scores/deep/v.mp4.csv.partial"):
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_text("mine")
+    (out / "listed.mp4").write_text("mine")
+    (tmp_path / "link.png").symlink_to(out / "roc.png")
+    (out / "metrics.json").write_text(json.dumps({"kind": folder.KIND, "files": ["listed.mp4"]}))
+    with pytest.raises(UsageError, match=rf"the output .*{written} is .*the model "):
+        check_out(out, [("data set", tmp_path / "data"), ("model", out / given)])
+    check_out(
+        out, [("data set", tmp_path / "data"), ("model", tmp_path / "best.safetensors"), ("video", out / "other.mp4")]
+    )
+
+
 def test_what_an_earlier_evaluation_had_more_is_removed(tmp_path: Path, streamed: Evaluation, no_charts: None) -> None:
     write_evaluation(streamed, tmp_path, html=True)
     (tmp_path / "notes.txt").write_text("mine")
