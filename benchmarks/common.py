@@ -13,6 +13,7 @@ from stprompt_edge.bench.latency import timestamp
 from stprompt_edge.bundle import Bundle, load_bundle
 from stprompt_edge.console import live_steps
 from stprompt_edge.files import write_text_atomic
+from stprompt_edge.listing import is_data
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -37,7 +38,7 @@ def reference_bundle() -> Bundle:
 
 def footage() -> list[Path]:
     """Real surveillance clips where they are at hand, else the packaged rendered one."""
-    return sorted(FOOTAGE.glob("*.mp4")) or [DEMO_CLIP]
+    return sorted(file for file in FOOTAGE.glob("*.mp4") if is_data(file.name)) or [DEMO_CLIP]
 
 
 def write_result(name: str, content: dict[str, Any]) -> None:

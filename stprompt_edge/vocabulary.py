@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from stprompt_edge.errors import UsageError, nearest
+from stprompt_edge.listing import is_data
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -103,7 +104,7 @@ class Vocabulary:
 def shipped_vocabularies() -> tuple[str, ...]:
     """Names of the vocabularies in the package, sorted."""
     folder = resources.files("stprompt_edge").joinpath("vocabularies")
-    return tuple(sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml")))
+    return tuple(sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if is_data(f.name) and f.name.endswith(".toml")))
 
 
 def load_vocabulary(name_or_path: str | Path) -> Vocabulary:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stprompt_edge.errors import SourceError, UsageError, nearest
+from stprompt_edge.listing import is_data
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -116,7 +117,7 @@ def nearest_source(text: str, cameras: dict[str, Any]) -> str:
     """The remedy for a path or camera that does not exist: the closest camera or file name."""
     folder, name = os.path.split(text)
     files = os.listdir(folder or ".") if os.path.isdir(folder or ".") and os.access(folder or ".", os.R_OK) else []
-    for known, prefix in ((list(cameras), ""), (files, folder)):
+    for known, prefix in ((list(cameras), ""), ([file for file in files if is_data(file)], folder)):
         close = difflib.get_close_matches(name, known, n=1)
         if close:
             return f"did you mean '{os.path.join(prefix, close[0])}'?"

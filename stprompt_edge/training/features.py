@@ -29,7 +29,7 @@ from stprompt_edge.preprocess import Preprocessor
 from stprompt_edge.runtime.backends.base import Backend
 from stprompt_edge.runtime.motion import SecondDifference, Selection, aggregate, pixel_motion, select_windows
 from stprompt_edge.runtime.sampler import Sampler
-from stprompt_edge.runtime.sources import IMAGE_SUFFIXES, open_source
+from stprompt_edge.runtime.sources import open_source, pictures_of
 from stprompt_edge.training.segments import segment_means
 
 _METADATA_KEY = "stprompt-edge"
@@ -109,7 +109,7 @@ def source_size(video: Path) -> int | None:
     """Bytes of a video file, or pictures of an image folder; None if it cannot be looked at."""
     try:
         if video.is_dir():
-            return sum(entry.suffix.lower() in IMAGE_SUFFIXES for entry in video.iterdir())
+            return len(pictures_of(video))
         return video.stat().st_size
     except OSError:
         return None

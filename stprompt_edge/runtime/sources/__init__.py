@@ -6,7 +6,7 @@ A `Source` is one open connection and ends when the connection ends.
 
 from stprompt_edge.runtime.cameras import CameraConfig, load_camera, resolve_source
 from stprompt_edge.runtime.sources.base import ASSUMED_FPS, Clock, Source
-from stprompt_edge.runtime.sources.images import IMAGE_SUFFIXES
+from stprompt_edge.runtime.sources.images import IMAGE_SUFFIXES, pictures_of
 from stprompt_edge.runtime.sources.opening import expected_frames, open_source
 
 __all__ = [
@@ -18,5 +18,6 @@ __all__ = [
     "expected_frames",
     "load_camera",
     "open_source",
+    "pictures_of",
     "resolve_source",
 ]

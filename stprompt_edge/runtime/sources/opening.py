@@ -8,25 +8,41 @@ from pathlib import Path
 
 import av
 
-from stprompt_edge.errors import SourceError
+from stprompt_edge.errors import SourceError, UsageError
 from stprompt_edge.runtime.cameras import LIVE_SCHEMES, URL_SCHEMES, is_pipeline, masked_url, nearest_source
 from stprompt_edge.runtime.sources.base import Source
 from stprompt_edge.runtime.sources.ffmpeg import VideoSource, open_container, video_stream
-from stprompt_edge.runtime.sources.images import IMAGE_SUFFIXES, ImageFolderSource
+from stprompt_edge.runtime.sources.images import ImageFolderSource, pictures_of
 
 
-def open_source(source: str, *, open_timeout_s: float = 10.0, read_timeout_s: float = 10.0) -> Source:
+def open_source(
+    source: str,
+    *,
+    open_timeout_s: float = 10.0,
+    read_timeout_s: float = 10.0,
+    fps: float | None = None,
+    times: str | None = None,
+) -> Source:
     """Opens a file, a folder of jpg, png or bmp images, a URL, `/dev/videoN` or a pipeline; decodes its first frame.
 
     Args:
         source: `CameraConfig.source`.
         open_timeout_s: seconds a URL or pipeline may take to answer.
         read_timeout_s: seconds it may then send nothing.
+        fps, times: of a folder of images, see `ImageFolderSource`.
 
     Raises:
         SourceError: it does not exist, may not be read, is no video, or has no decodable frame.
+        UsageError: `fps` or `times` cannot be, or the source is no folder of images and has a clock of its own.
         EnvironmentFailure: it is a GStreamer pipeline, and this machine has no GStreamer.
     """
+    path = Path(re.sub(r"^file:(//)?", "", source))
+    if os.path.isdir(path):
+        return ImageFolderSource(source, path, fps=fps, times=times)
+    if fps is not None or times is not None:
+        option = "--fps" if fps is not None else "--times"
+        remedy = "leave it out: videos and cameras have a clock of their own"
+        raise UsageError(f"{option} is for image folders, and {masked_url(source)} is none", remedy=remedy)
     timeout_s = (open_timeout_s, read_timeout_s)
     if is_pipeline(source) and not os.path.exists(source):
         from stprompt_edge.runtime.sources.gstreamer import GStreamerSource  # needs the system's GStreamer
@@ -42,9 +58,6 @@ def open_source(source: str, *, open_timeout_s: float = 10.0, read_timeout_s: fl
         options = {"rtsp_transport": "tcp"} if scheme in ("rtsp", "rtsps") else {}  # UDP loses packets silently
         live = True if scheme in LIVE_SCHEMES else None
         return VideoSource(masked_url(source), source, live=live, options=options, timeout=timeout_s)
-    path = Path(re.sub(r"^file:(//)?", "", source))
-    if path.is_dir():
-        return ImageFolderSource(source, path)
     _check_file(path)
     return VideoSource(source, f"file:{path}", live=False)  # `file:` since FFmpeg reads `a:b.mp4` as protocol `a`
 
@@ -53,7 +66,7 @@ def expected_frames(path: Path) -> int | None:
     """About how many frames a video file or image folder holds, without decoding; None where nothing tells."""
     try:
         if path.is_dir():
-            return sum(entry.suffix.lower() in IMAGE_SUFFIXES for entry in path.iterdir()) or None
+            return len(pictures_of(path)) or None
         _check_file(path)
         with open_container(str(path), f"file:{path}") as container:
             stream = video_stream(container, str(path))

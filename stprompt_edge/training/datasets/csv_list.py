@@ -1,7 +1,7 @@
 """A CSV with the columns `video,label,split`, paths relative to its folder (or absolute).
 
 `annotations.json` beside it, as `stprompt-edge scenes` writes, adds frame ranges and boxes. A video file that is not
-there is listed in `missing_videos`.
+there is listed in `missing_videos`. A folder of pictures is a video too.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from stprompt_edge.training.datasets.reading import (
     Unique,
     check_found,
     checked_range,
+    is_picture_folder,
     merge_ranges,
     read_table,
     read_text,
@@ -66,7 +67,7 @@ def load_csv(path: Path, vocabulary: Vocabulary | None = None) -> Dataset:
         unique.add(os.path.normpath(name), row)
         label, split = labels.label(row["label"], row), labels.split(row["split"], row)
         file = path.parent / name
-        if not os.path.isfile(file):
+        if not (os.path.isfile(file) or is_picture_folder(file)):
             missing.append(name)
             continue
         annotated = {} if annotations is None else _annotated(annotations, name, row)

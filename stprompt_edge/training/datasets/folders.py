@@ -2,6 +2,7 @@
 
 The folder `normal` (in any case) holds the normal videos; every other folder is a class of its name. Without `train`
 and `test` all videos are for training. Videos may lie deeper inside a class folder. Nothing is known of frames.
+A folder below a class folder that holds pictures, and no video files beside or below them, is one video too.
 A folder without videos in which a command of ours wrote features, checkpoints or an evaluation is no class.
 """
 
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from stprompt_edge.errors import UsageError, nearest
 from stprompt_edge.files import PARTIAL_SUFFIX
-from stprompt_edge.training.datasets.reading import OUTPUT_NAME, Labels, is_video, sorted_entries, walk
+from stprompt_edge.training.datasets.reading import OUTPUT_NAME, Labels, is_picture, is_video, sorted_entries, walk
 from stprompt_edge.training.datasets.records import SPLITS, TRAIN, Dataset, LabelledVideo
 from stprompt_edge.vocabulary import Vocabulary
 
@@ -32,9 +33,6 @@ def load_folders(root: Path, vocabulary: Vocabulary | None = None) -> Dataset:
         for folder in _class_folders(split_root):
             label = labels.label(folder.name, folder)
             paths = _videos(folder)
-            if not paths:
-                remedy = "put videos into it (.mp4, .avi, .mkv, ...), or remove it"
-                raise UsageError(f"class folder {folder} holds no video", remedy=remedy)
             names = [path.relative_to(root).as_posix() for path in paths]
             videos += [
                 LabelledVideo(path=path, name=name, label=label, split=split)
@@ -44,7 +42,33 @@ def load_folders(root: Path, vocabulary: Vocabulary | None = None) -> Dataset:
 
 
 def _videos(folder: Path) -> list[Path]:
-    return sorted(parent / file for parent, files in walk(folder) for file in files if is_video(Path(file)))
+    """Video files and folders of pictures, sorted. Raises UsageError if there are none, or one lies inside another."""
+    below = {parent: [Path(file) for file in files] for parent, files in walk(folder)}
+    files = [parent / file for parent, names in below.items() for file in names if is_video(file)]
+    around = {parent for file in files for parent in file.parents}  # pictures there are previews
+    sequences = [parent for parent, names in below.items() if parent not in around and _is_sequence(names)]
+    _check_sequences(folder, sequences)
+    if not files and not sequences:
+        remedy = "put videos into it (.mp4, .avi, .mkv, ..., or one folder of pictures for each), or remove it"
+        raise UsageError(f"class folder {folder} holds no video", remedy=remedy)
+    return sorted((*files, *sequences))
+
+
+def _is_sequence(names: list[Path]) -> bool:
+    """Pictures that no command of ours drew."""
+    return any(map(is_picture, names)) and not any(_is_ours(name.name) for name in names)
+
+
+def _check_sequences(class_folder: Path, sequences: list[Path]) -> None:
+    for sequence in sequences:
+        if sequence == class_folder:
+            what = f"class folder {class_folder} holds pictures, and a video is a folder of pictures below it"
+            remedy = f"move those of each video into a folder of its own, as {class_folder}/video1"
+            raise UsageError(what, remedy=remedy)
+        inside = next((other for other in sequences if sequence in other.parents), None)
+        if inside is not None:
+            what = f"{sequence} holds pictures and {inside} too: which of the two is the video?"
+            raise UsageError(what, remedy="move one of them out of the class folder")
 
 
 def _folders(entries: list[Path]) -> list[Path]:
@@ -54,9 +78,13 @@ def _folders(entries: list[Path]) -> list[Path]:
 
 def _is_output(folder: Path) -> bool:
     """Written by `extract` (perhaps interrupted), `train`, `export` or `evaluate`; never a folder that has a video."""
-    names = {name.removesuffix(PARTIAL_SUFFIX) for _, files in walk(folder) for name in files}
-    ours = any(name in OUTPUT_FILES or name.endswith(".safetensors") for name in names)
-    return ours and not any(is_video(Path(name)) for name in names)
+    names = {name for _, files in walk(folder) for name in files}
+    return any(map(_is_ours, names)) and not any(is_video(Path(name)) for name in names)
+
+
+def _is_ours(name: str) -> bool:
+    name = name.removesuffix(PARTIAL_SUFFIX)
+    return name in OUTPUT_FILES or name.endswith(".safetensors")
 
 
 def _split_roots(root: Path) -> Iterator[tuple[str, Path]]:
@@ -80,5 +108,7 @@ def _class_folders(split_root: Path) -> list[Path]:
     folders = _folders(entries)
     if not folders:
         remedy = "make one folder per class and one named `normal`, with videos in them"
-        raise UsageError(f"{split_root} has no class folders", remedy=remedy)
+        is_one = any(is_picture(entry) for entry in entries)
+        what = "is a folder of pictures, one video" if is_one else "has no class folders"
+        raise UsageError(f"{split_root} {what}", remedy=remedy)
     return folders

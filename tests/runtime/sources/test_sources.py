@@ -316,7 +316,7 @@ def test_an_image_folder_without_permission(tmp_path, monkeypatch):
     def refuse(_self):
         raise PermissionError
 
-    monkeypatch.setattr(Path, "iterdir", refuse)
+    monkeypatch.setattr("os.scandir", refuse)
     with pytest.raises(SourceError, match="no permission to read"):
         open_source(str(tmp_path))
 
