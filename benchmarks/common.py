@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+
 
 from stprompt_edge.assets import DEMO_CLIP
 from stprompt_edge.bench.latency import timestamp
@@ -14,12 +14,13 @@ from stprompt_edge.bundle import Bundle, load_bundle
 from stprompt_edge.console import live_steps
 from stprompt_edge.files import write_text_atomic
 from stprompt_edge.listing import is_data
+from stprompt_edge.progress import open_console
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 REFERENCE_BUNDLE = ROOT / "bundles" / "vit-b-16-seeded"
 FOOTAGE = ROOT.parent / "shared" / "data" / "videos"
-console = Console()
+console = open_console(stderr=False)
 
 
 def reference_bundle() -> Bundle:

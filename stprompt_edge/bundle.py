@@ -29,6 +29,7 @@ from stprompt_edge.preprocess import Preprocessing
 from stprompt_edge.vocabulary import Vocabulary, vocabulary_from_dict
 
 SCHEMA_VERSION = 1
+NO_WEIGHTS = "none"  # `ClipSection.pretrained` of seeded random weights
 MANIFEST_NAME = "bundle.json"
 TEXT_NAME = "text.safetensors"
 HEADS_NAME = "heads.onnx"

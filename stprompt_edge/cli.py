@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from stprompt_edge import __version__
 from stprompt_edge.assets import DEMO_BUNDLE, DEMO_CLIP
 from stprompt_edge.errors import INTERRUPTED_EXIT_CODE, EnvironmentFailure, StpromptEdgeError, UsageError, nearest
+from stprompt_edge.progress import open_console
 
 app = typer.Typer(
     name="stprompt-edge",
@@ -29,7 +29,7 @@ app = typer.Typer(
 calibrate = typer.Typer(help="Fit a bundle to your own footage.", no_args_is_help=True)
 app.add_typer(calibrate, name="calibrate")
 COMMAND_LINE_ERROR: Any = typer.BadParameter.__mro__[2]  # ClickException, of click or of newer typer's own copy of it
-console = Console(stderr=True)  # progress and tables for people; stdout is for --json
+console = open_console(stderr=True)  # progress and tables for people; stdout is for --json
 LOCALIZE = ("alarm", "always", "never")
 
 BundleOption = Annotated[Path, typer.Option("--bundle", "-b", help="Folder that `export` wrote.")]
@@ -39,6 +39,7 @@ LocalizeOption = Annotated[str, typer.Option(help="Heat map and boxes: alarm, al
 SaveVideoOption = Annotated[
     bool | None, typer.Option("--save-video/--no-save-video", help="annotated.mp4; by default for files only.")
 ]
+FpsOption = Annotated[float | None, typer.Option(help="Pictures per second of an image folder.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the summary as JSON on stdout.")]
 
 
@@ -150,6 +151,10 @@ def run(
     as_json: JsonOption = False,
     max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after this many camera frames.")] = None,
     stride: Annotated[int | None, typer.Option(min=1, help="Camera frames per sampled frame.")] = None,
+    fps: FpsOption = None,
+    times: Annotated[
+        str | None, typer.Option(help="Of an image folder: number, exif or name:%Y%m%d_%H%M%S (its form in names).")
+    ] = None,
     threshold: Annotated[float | None, typer.Option(help="Score that raises the alarm, 0 to 1.")] = None,
     cameras: Annotated[Path, typer.Option(help="Camera names.")] = Path("cameras.toml"),
 ) -> None:
@@ -166,6 +171,8 @@ def run(
         max_frames=max_frames,
         stride=stride,
         threshold=threshold,
+        fps=fps,
+        times=times,
     )
     _run(resolve_source(source, cameras), bundle, backend, settings, as_json)
 
@@ -267,6 +274,7 @@ def extract(
     precision: Annotated[str | None, typer.Option(help="fp32 or fp16; with onnx any that the bundle holds.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Sampled frames at once; 32 on a GPU.")] = None,
     pretrained: Annotated[str | None, typer.Option(help="CLIP weights for torch, where the bundle's are not.")] = None,
+    fps: FpsOption = None,
     force: Annotated[bool, typer.Option("--force", help="Begin although the disk seems too small.")] = False,
 ) -> None:
     """Extract features of a data set for training; the same command goes on where it stopped."""
@@ -278,7 +286,7 @@ def extract(
         raise UsageError(f"unknown --keep '{keep}'", remedy=nearest(keep, ["windows", "aggregated"]))
     settings = ExtractionSettings(
         bundle=bundle, stride=stride, keep_windows=keep == "windows", processes=processes, backend=backend,
-        precision=precision, batch=batch, pretrained=pretrained, force=force,
+        precision=precision, batch=batch, pretrained=pretrained, fps=fps, force=force,
     )  # fmt: skip
     with _stop_on_signal() as stop, live_steps(console) as progress:
         listener = Listener(
@@ -335,6 +343,7 @@ def evaluate(
     precision: Annotated[str | None, typer.Option(help="Of a bundle's encoder: fp32, fp16 or cpu8.")] = None,
     features: Annotated[Path | None, typer.Option(help="Of a checkpoint: what `extract` wrote.")] = None,
     pretrained: Annotated[str | None, typer.Option(help="Of a checkpoint: CLIP weights, if a file.")] = None,
+    fps: FpsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure AUC, AP and TIoU, and with --streaming the alarm: how soon, how often false."""
@@ -343,7 +352,7 @@ def evaluate(
 
     settings = EvaluationSettings(
         streaming=streaming, split=split, stride=stride, processes=processes, precision=precision, features=features,
-        pretrained=pretrained,
+        pretrained=pretrained, fps=fps,
     )  # fmt: skip
     command = EvaluationCommand(
         model=model, dataset=dataset, out=out, settings=settings, dataset_format=dataset_format, html=html
@@ -364,7 +373,7 @@ def doctor(as_json: JsonOption = False) -> None:
     if as_json:
         print(json.dumps(report.to_dict(), indent=2))
     else:
-        Console().print(render(report))
+        open_console(stderr=False).print(render(report))
     if report.failed:
         raise EnvironmentFailure(
             f"{len(report.failed)} checks failed: {', '.join(check.name for check in report.failed)}",
@@ -377,15 +386,19 @@ def _run(camera: Any, bundle: Path, backend: str, settings: Any, as_json: bool) 
     from stprompt_edge.bundle import load_bundle
     from stprompt_edge.console import live_run, run_report
     from stprompt_edge.runtime.backends import open_backend
+    from stprompt_edge.runtime.pipeline import cautions
     from stprompt_edge.runtime.pipeline import run as run_pipeline
 
     loaded = load_bundle(bundle)
+    told = cautions(loaded, camera.source)
     choice = open_backend(backend, loaded)
     threshold = settings.threshold if settings.threshold is not None else loaded.manifest.alarm.threshold_on
     with choice.backend as engine, _stop_on_signal() as stop, live_run(console, threshold) as show:
         console.print(f"{engine.description} ({choice.reason})", style="dim", highlight=False)
+        for line in told:
+            console.print(Text(f"warning: {line}", style="yellow"))
         result = run_pipeline(camera, loaded, engine, settings, stop=stop, on_progress=show)
-    console.print(run_report(result))
+    console.print(run_report(result, told))
     if as_json:
         print((settings.out / "summary.json").read_text(encoding="utf-8"), end="")
     if stop.is_set():

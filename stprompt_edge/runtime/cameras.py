@@ -33,6 +33,7 @@ class CameraConfig:
     source: str
     stride: int | None = None  # camera frames per sampled frame, 1 or more
     threshold: float | None = None  # score that raises the alarm, 0..1
+    fps: float | None = None  # pictures per second of an image folder
 
     def __post_init__(self) -> None:
         if not isinstance(self.source, str) or not self.source:
@@ -41,6 +42,8 @@ class CameraConfig:
             raise UsageError(f"stride must be a whole number from 1, got {self.stride!r}", remedy="e.g. stride = 16")
         if self.threshold is not None and (type(self.threshold) not in (int, float) or not 0 <= self.threshold <= 1):
             raise UsageError(f"threshold must be from 0 to 1, got {self.threshold!r}", remedy="e.g. threshold = 0.5")
+        if self.fps is not None and (type(self.fps) not in (int, float) or not self.fps > 0):
+            raise UsageError(f"fps must be above 0, got {self.fps!r}", remedy="e.g. fps = 12.5")
 
 
 def load_camera(name: str, path: Path = Path("cameras.toml")) -> CameraConfig:

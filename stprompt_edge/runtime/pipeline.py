@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from stprompt_edge import __version__
-from stprompt_edge.bundle import Bundle
+from stprompt_edge.assets import DEMO_CLIP, DEMO_MODEL
+from stprompt_edge.bundle import NO_WEIGHTS, Bundle
 from stprompt_edge.errors import SourceError, UsageError
 from stprompt_edge.runtime.alarm import AlarmSettings, EventBuilder
 from stprompt_edge.runtime.backends.base import Backend
@@ -21,7 +22,7 @@ from stprompt_edge.runtime.cameras import CameraConfig
 from stprompt_edge.runtime.detector import DetectedFrame, Detector, LocalizeWhen
 from stprompt_edge.runtime.reader import FrameReader
 from stprompt_edge.runtime.records import CameraFrame, Event, RunFacts, RunSummary
-from stprompt_edge.runtime.sampler import Sampler, stride_warning
+from stprompt_edge.runtime.sampler import Sampler, default_stride, stride_warning
 from stprompt_edge.runtime.sinks import OutputFolder
 from stprompt_edge.runtime.sources import Source, open_source
 from stprompt_edge.runtime.timing import StageTimer, peak_rss_mib
@@ -41,8 +42,10 @@ class RunSettings:
     localize: LocalizeWhen = "alarm"
     save_video: bool | None = None  # None: for files, not for live sources, which have no end
     max_frames: int | None = None
-    stride: int | None = None
+    stride: int | None = None  # None also where the bundle's seconds between samples and the source's rate make it
     threshold: float | None = None
+    fps: float | None = None  # of an image folder
+    times: str | None = None  # of an image folder, see `sources.image_times`
 
     def __post_init__(self) -> None:
         if self.max_frames is not None and self.max_frames < 1:
@@ -97,8 +100,9 @@ def run(
     """
     stop = stop or threading.Event()
     alarm = AlarmSettings.from_bundle(bundle.manifest.alarm, _first(settings.threshold, camera.threshold))
-    sampler = Sampler(_first(settings.stride, camera.stride) or bundle.manifest.method.stride)
-    with open_source(camera.source) as source:
+    with open_source(camera.source, fps=_first(settings.fps, camera.fps), times=settings.times) as source:
+        stride = _first(settings.stride, camera.stride)
+        sampler = Sampler(default_stride(bundle.manifest.method, source.info.known_fps) if stride is None else stride)
         save_video = not source.info.live if settings.save_video is None else settings.save_video
         facts = _facts(source, bundle, backend, alarm, sampler)
         detector = Detector(bundle, backend, alarm=alarm, localize=settings.localize)
@@ -233,7 +237,9 @@ def describe_bundle(bundle: Bundle) -> dict[str, str]:
     """A bundle for people: label -> value."""
     manifest = bundle.manifest
     method = manifest.method
-    weights = f"random, seed {manifest.clip.seed}" if manifest.clip.pretrained == "none" else manifest.clip.pretrained
+    seconds = method.seconds_between_samples
+    is_random = manifest.clip.pretrained == NO_WEIGHTS
+    weights = f"random, seed {manifest.clip.seed}" if is_random else manifest.clip.pretrained
     facts = {
         "bundle": str(bundle.path),
         "made by": manifest.created_by,
@@ -242,7 +248,7 @@ def describe_bundle(bundle: Bundle) -> dict[str, str]:
         "vocabulary": f"{bundle.vocabulary.name}, {len(bundle.vocabulary.classes)} classes",
         "motion": f"{method.motion}, {method.motion_timing}, {method.windows} of {bundle.geometry.fine_count} windows",
         "adapter": f"sigma {method.sigma:g} sampled frames",
-        "stride": f"{method.stride} camera frames",
+        "stride": f"{method.stride} camera frames" + (f", {seconds:.3g} s" if seconds else ""),
         "precisions": ", ".join(bundle.precisions),
     }
     for precision, figures in manifest.parity.items():
@@ -259,13 +265,33 @@ def describe_bundle(bundle: Bundle) -> dict[str, str]:
     return facts
 
 
+def cautions(bundle: Bundle, source: str = "") -> tuple[str, ...]:
+    """What to know of a bundle before any of its results.
+
+    Args:
+        bundle: about to be used.
+        source: as the user typed it; the packaged clip is a rendered scene, which the packaged bundle knows.
+    """
+    clip = bundle.manifest.clip
+    if clip.pretrained == NO_WEIGHTS:
+        return ("the CLIP weights are random: scores mean nothing",)
+    if clip.model == DEMO_MODEL and source != str(DEMO_CLIP):
+        return ("the CLIP was trained on rendered scenes only: on footage of real cameras its scores mean little",)
+    return ()
+
+
+def assumed_rate(fps: float) -> str:
+    """The warning where a source is an image folder and nobody said its rate."""
+    return f"an image folder has no rate, {fps:g} fps assumed: give --fps"
+
+
 def _warnings(source: Source, sampler: Sampler, bundle: Bundle, failure: SourceError | None) -> tuple[str, ...]:
     trained = bundle.manifest.method.seconds_between_samples or 0.0
-    random = "this bundle's CLIP weights are random: its scores mean nothing"
     found = [
+        *cautions(bundle, source.info.name),
+        assumed_rate(source.info.fps) if source.info.fps_assumed else None,
         *source.warnings,
-        stride_warning(sampler.stride, source.info.fps, trained),
-        random if bundle.manifest.clip.pretrained == "none" else None,
+        stride_warning(sampler.stride, source.info.known_fps, trained),
         failure and failure.what,
     ]
     return tuple(warning for warning in found if warning)

@@ -18,12 +18,12 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from stprompt_edge.assets import DEMO_BUNDLE, DEMO_CLIP, DEMO_WEIGHTS
+from stprompt_edge.assets import DEMO_BUNDLE, DEMO_CLIP, DEMO_MODEL, DEMO_WEIGHTS
 from stprompt_edge.bundle import Bundle
 from stprompt_edge.export.exporting import ExportSettings, Model, export_bundle
 from stprompt_edge.files import write_bytes_atomic
 from stprompt_edge.model.checkpoint import load_checkpoint
-from stprompt_edge.model.clip import DEMO_MODEL, DEMO_TAG, Clip, load_clip, packed_weights
+from stprompt_edge.model.clip import DEMO_TAG, Clip, load_clip, packed_weights
 from stprompt_edge.runtime.backends import open_backend
 from stprompt_edge.training.commands import TrainSettings, train
 from stprompt_edge.training.datasets import load_dataset

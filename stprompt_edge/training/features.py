@@ -85,6 +85,7 @@ class FeatureHeader:
 
     origin: FeatureOrigin
     source_size: int | None  # see `source_size`
+    seconds_between_samples: float  # 0.0 when unknown
     has_windows: bool
 
 
@@ -123,17 +124,19 @@ def extract_video(
     origin: FeatureOrigin,
     keep_windows: bool = False,
     batch: int = 1,
+    fps: float | None = None,
     on_frame: Callable[[], None] = lambda: None,
 ) -> VideoFeatures:
     """Embed every sampled frame of a video and its windows.
 
     Args:
-        video: file to read.
+        video: file or image folder to read.
         bundle: encoder, geometry and SA²'s K and timing.
         backend: the bundle's graphs, open.
         origin: what the backend embeds with, and the stride.
         keep_windows: encode all fine windows and keep them; otherwise only the K selected ones are encoded.
         batch: sampled frames to encode at once.
+        fps: of an image folder; None where nobody knows, and for files.
         on_frame: called after each sampled frame is read; what it raises ends the extraction.
 
     Raises:
@@ -151,8 +154,8 @@ def extract_video(
             wanted.append(index)
         return sampler.takes(index)
 
-    with open_source(str(video)) as source:
-        spacing = sampler.seconds_between_samples(source.info.fps)
+    with open_source(str(video), fps=fps) as source:
+        spacing = sampler.seconds_between_samples(source.info.known_fps)
         for frame in source.frames(takes):
             read.append(frame.index)
             prepared = preprocess(frame.image_bgr)
@@ -330,6 +333,7 @@ def read_header(path: Path) -> FeatureHeader:
         return FeatureHeader(
             origin=FeatureOrigin(**description["origin"]),
             source_size=description["source_size"],
+            seconds_between_samples=float(description["seconds_between_samples"]),
             has_windows="windows" in file.keys(),  # noqa: SIM118  not a dict
         )
 

@@ -64,7 +64,7 @@ def assert_nothing_left(out: Path) -> None:
 def script(monkeypatch: pytest.MonkeyPatch, frames: int, **options: Any) -> ScriptedSource:
     """Makes `run` read a scripted source."""
     source = ScriptedSource(random_frames(frames, size_wh=(64, 48)), **options)
-    monkeypatch.setattr(pipeline, "open_source", lambda text: source)
+    monkeypatch.setattr(pipeline, "open_source", lambda text, **options: source)
     return source
 
 
@@ -273,9 +273,29 @@ def test_progress_counts_the_open_event(clip: Path, tmp_path: Path) -> None:
     assert [(item.alarm, item.events, item.camera_frames) for item in seen] == [(True, 1, 20)] * 5
 
 
-def test_a_stride_unlike_the_trained_one_is_a_warning(clip: Path, tmp_path: Path) -> None:
-    result = run(clip, tmp_path / "out", bundle=tiny_bundle(seconds_between_samples=4.0))
+@pytest.mark.parametrize("by", ["settings", "camera"])
+def test_a_stride_that_the_user_set_unlike_the_trained_one_is_a_warning(clip: Path, tmp_path: Path, by: str) -> None:
+    asked: dict[str, Any] = {"stride": 4}
+    if by == "camera":
+        asked = {"camera": CameraConfig(source=str(clip), stride=4)}
+    result = run(clip, tmp_path / "out", bundle=tiny_bundle(seconds_between_samples=4.0), **asked)
     assert any("stride 40 is closest" in warning for warning in result.summary.warnings)
+    assert (result.facts.stride, summary(tmp_path / "out")["stride"]) == (4, 4)
+
+
+@pytest.mark.parametrize(
+    ("fps", "seconds", "stride"),
+    [(10, 1 / 3, 3), (25, 1 / 3, 8), (30, 1 / 3, 10), (12, 1 / 3, 4), (30, 0.01, 1), (25, None, 4)],
+)
+def test_the_stride_follows_the_seconds_of_training(
+    tmp_path: Path, fps: int, seconds: float | None, stride: int
+) -> None:
+    clip = videos.write_video(tmp_path / "clip.mp4", fps=fps)
+    result = run(clip, tmp_path / "out", bundle=tiny_bundle(seconds_between_samples=seconds))
+    assert (result.facts.stride, summary(tmp_path / "out")["stride"]) == (stride, stride)
+    assert f"1 of every {stride} frames" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert not any("stride" in warning for warning in result.summary.warnings)
+    assert result.summary.sampled_frames == -(-20 // stride)
 
 
 @pytest.mark.parametrize(

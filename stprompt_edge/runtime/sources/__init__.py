@@ -6,6 +6,7 @@ A `Source` is one open connection and ends when the connection ends.
 
 from stprompt_edge.runtime.cameras import CameraConfig, load_camera, resolve_source
 from stprompt_edge.runtime.sources.base import ASSUMED_FPS, Clock, Source
+from stprompt_edge.runtime.sources.image_times import check_fps
 from stprompt_edge.runtime.sources.images import IMAGE_SUFFIXES, pictures_of
 from stprompt_edge.runtime.sources.opening import expected_frames, open_source
 
@@ -15,6 +16,7 @@ __all__ = [
     "CameraConfig",
     "Clock",
     "Source",
+    "check_fps",
     "expected_frames",
     "load_camera",
     "open_source",

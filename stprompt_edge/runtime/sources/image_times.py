@@ -44,9 +44,7 @@ def picture_seconds(paths: Sequence[Path], fps: float | None, times: str | None)
             picture before it; both are named.
         EnvironmentFailure: `exif`, and Pillow is missing.
     """
-    limit = MAX_TICKS if times == "number" else MAX_FPS
-    if fps is not None and not 0 < fps <= limit:
-        raise UsageError(f"--fps is {fps:g}", remedy=f"pictures per second: above 0, and up to {limit:g}")
+    check_fps(fps, MAX_TICKS if times == "number" else MAX_FPS)
     rate = fps or ASSUMED_FPS
     if times is None:
         return [index / rate for index in range(len(paths))], rate, fps is None
@@ -66,6 +64,12 @@ def picture_seconds(paths: Sequence[Path], fps: float | None, times: str | None)
     distances = [later - earlier for earlier, later in pairwise(stamps)]
     assumed = times == "number" and fps is None
     return seconds.tolist(), round(1 / median(distances), 6) if distances else rate, assumed
+
+
+def check_fps(fps: float | None, limit: float = MAX_FPS) -> None:
+    """Raises UsageError if a rate that was given cannot be one."""
+    if fps is not None and not 0 < fps <= limit:
+        raise UsageError(f"--fps is {fps:g}", remedy=f"pictures per second: above 0, and up to {limit:g}")
 
 
 def gap_warning(paths: Sequence[Path]) -> str | None:
