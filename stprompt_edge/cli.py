@@ -28,6 +28,8 @@ app = typer.Typer(
 )
 calibrate = typer.Typer(help="Fit a bundle to your own footage.", no_args_is_help=True)
 app.add_typer(calibrate, name="calibrate")
+vocabularies = typer.Typer(help="Show and check vocabularies: classes and phrases.", no_args_is_help=True)
+app.add_typer(vocabularies, name="vocabulary")
 COMMAND_LINE_ERROR: Any = typer.BadParameter.__mro__[2]  # ClickException, of click or of newer typer's own copy of it
 console = open_console(stderr=True)  # progress and tables for people; stdout is for --json
 LOCALIZE = ("alarm", "always", "never")
@@ -259,6 +261,30 @@ def prompts(
         Text(f"wrote {out}: {phrases} phrases for {len(classes)} classes, {len(written.normal_phrases)} normal")
     )
     console.print(Text(f"edit it, then: stprompt-edge export --vocabulary {out}"), soft_wrap=True)
+
+
+@vocabularies.command("show")
+def show_vocabulary(
+    name: Annotated[str | None, typer.Argument(help="Shipped name or TOML file; none to list the shipped ones.")] = None,
+) -> None:
+    """Print a vocabulary as a file to save, edit and use with --vocabulary."""
+    from stprompt_edge.vocabulary import EDITING, load_vocabulary, shipped_vocabularies, vocabulary_to_toml
+
+    if name is None:
+        print("\n".join(shipped_vocabularies()))
+    else:
+        print(vocabulary_to_toml(load_vocabulary(name), EDITING), end="")
+
+
+@vocabularies.command("check")
+def check_vocabulary(file: Annotated[Path, typer.Argument(help="TOML file to check.")]) -> None:
+    """Say that a vocabulary file is good, or what its first problem is and where."""
+    from stprompt_edge.vocabulary import load_vocabulary
+
+    vocabulary = load_vocabulary(file)
+    written = sum(len(entry.phrases) for entry in vocabulary.classes)
+    counts = f"{len(vocabulary.classes)} classes, {written} phrases, {len(vocabulary.normal_phrases)} normal phrases"
+    print(f"ok: {file}: vocabulary '{vocabulary.name}', {counts}")
 
 
 @app.command()

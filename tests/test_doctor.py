@@ -63,13 +63,13 @@ def only(checks: tuple[Check, ...], name: str) -> Check:
     [
         ("", "", (), "measure before choosing"),
         ("\x00\xff:::\n:\nflags", "", (), "measure before choosing"),
-        ("model name\t: AMD EPYC\nflags\t\t: fpu avx2 sse", "AMD EPYC", ("AVX2",), "may saturate"),
+        ("model name\t: AMD EPYC\nflags\t\t: fpu avx2 sse", "AMD EPYC", ("AVX2",), "7-bit weights keep its sums exact"),
         ("flags : avx2 avx512_vnni avx_vnni", "", ("AVX-512 VNNI", "AVX-VNNI", "AVX2"), "dot products in hardware"),
         ("flags : amx_int8 avx2 avx512_vnni", "", ("AMX int8", "AVX-512 VNNI", "AVX2"), "tiles in hardware"),
         ("Features\t: fp asimd asimddp\nHardware\t: BCM2711", "BCM2711", ("dotprod", "NEON"), "dot products"),
         ("Features : asimd neon i8mm", "", ("i8mm", "NEON"), "matrix products in hardware"),
         ("Features : asimd", "", ("NEON",), "gains little"),
-        ("flags : avx2\nflags : sse", "", ("AVX2",), "may saturate"),
+        ("flags : avx2\nflags : sse", "", ("AVX2",), "7-bit weights keep its sums exact"),
     ],
 )
 def test_cpu_flags(text: str, model: str, features: tuple[str, ...], meaning: str) -> None:

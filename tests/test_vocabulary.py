@@ -128,7 +128,8 @@ def test_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
         (b"x = " + b"[" * 100_000, "not valid TOML"),
         (b"x = " + b"9" * 100_000, "not valid TOML"),
         (b"", "key 'name' is missing"),
-        (b'nme = "x"\n', "mine.toml: unknown key 'nme'"),
+        (b'nme = "x"\n', "mine.toml, line 1: unknown key 'nme'"),
+        (b'name = "x"\n# \xff\n', "line 2 is not UTF-8"),
     ],
 )
 def test_a_bad_file_is_named(tmp_path: Path, content: bytes, match: str) -> None:

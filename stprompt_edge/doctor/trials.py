@@ -21,6 +21,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from stprompt_edge.errors import StpromptEdgeError
+
 CPU_PROVIDER = "CPUExecutionProvider"
 
 # y = x @ [[1, 0], [0, 1], [2, -1]] + [10, 20] for x [1, 3] float32. Made with onnx.helper: a MatMul and an Add node, w
@@ -156,6 +158,9 @@ def _main(arguments: Sequence[str]) -> int:
 if __name__ == "__main__":
     try:
         sys.exit(_main(sys.argv[1:]))
+    except StpromptEdgeError as exc:  # its remedy is the parent's to say
+        print(exc.what, file=sys.stderr)
+        sys.exit(1)
     except Exception as exc:  # the parent wants the reason, not a traceback
         print(f"{type(exc).__name__}: {exc}".replace("\n", " "), file=sys.stderr)
         sys.exit(1)

@@ -114,12 +114,13 @@ def _features(clip: Clip, work: Path, workers: int, say: Say) -> Path:
     settings = ExportSettings(precisions=("cpu8",), parity_video=DEMO_CLIP)
     bundle = export_bundle(Model.zero_shot(clip, load_vocabulary(VOCABULARY), stride), work / "encoder", settings)
     say("extracting features")
+    features = work / f"features-{clip.weights_sha256[:12]}"  # those of another encoder stay out of it
     extract_dataset(
         load_dataset(work / "scenes", "auto"),
-        work / "features",
+        features,
         ExtractionSettings(bundle=bundle.path, stride=stride, keep_windows=True, processes=workers),
     )
-    return work / "features"
+    return features
 
 
 def main() -> None:

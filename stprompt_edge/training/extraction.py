@@ -232,9 +232,10 @@ def training_warnings(dataset: Dataset, vocabulary: Vocabulary) -> list[str]:
             row_of_label(vocabulary, label)
         except UsageError:
             unknown.append(label)
+    suggested = ", ".join(map(vocabulary.with_suggestion, unknown))
     if unknown:
         remedy = ABNORMAL_REMEDY if unknown == [ABNORMAL] else "give `train` one that has"
-        lines.append(f"the bundle's vocabulary '{vocabulary.name}' has no class {', '.join(unknown)}: {remedy}")
+        lines.append(f"the bundle's vocabulary '{vocabulary.name}' has no class {suggested}: {remedy}")
     return lines
 
 

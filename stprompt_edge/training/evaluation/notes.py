@@ -79,7 +79,7 @@ def _on_spacing(bundle: Bundle, scored: Sequence[ScoredVideo]) -> Iterator[str]:
 def _on_labels(vocabulary: Vocabulary, scored: Sequence[ScoredVideo]) -> Iterator[str]:
     unknown = [label for label in sorted({video.label for video in scored}) if not _knows(vocabulary, label)]
     if unknown:
-        names = ", ".join(unknown)
+        names = ", ".join(map(vocabulary.with_suggestion, unknown))
         yield f"labels outside the model's vocabulary '{vocabulary.name}', which do not matter for AUC: {names}"
 
 
