@@ -35,7 +35,7 @@ def picture_seconds(paths: Sequence[Path], fps: float | None, times: str | None)
     """Seconds of each picture since the first, their rate in pictures per second, and whether that is assumed.
 
     Args:
-        paths: in order.
+        paths: in order, at least one.
         fps: frames per second; None where nobody knows.
         times: see the head of this file; None: one picture follows the other at `fps`.
 
@@ -50,7 +50,7 @@ def picture_seconds(paths: Sequence[Path], fps: float | None, times: str | None)
         return [index / rate for index in range(len(paths))], rate, fps is None
     if fps is not None and times != "number":
         raise UsageError(f"--times {times} leaves nothing to --fps", remedy="leave one of the two out")
-    read = _reader(times, rate)
+    read = _reader(times, rate, paths[0])
     known = {position: _stamp(read, path, times) for position, path in enumerate(paths)}
     known = {position: stamp for position, stamp in known.items() if not math.isnan(stamp)}
     for (before, earlier), (after, later) in pairwise(known.items()):
@@ -123,11 +123,12 @@ def _stamp(read: _Reader, path: Path, times: str) -> float:
     return found
 
 
-def _reader(times: str, rate: float) -> _Reader:
+def _reader(times: str, rate: float, first: Path) -> _Reader:
     """What reads the seconds of one picture, from an origin of its own."""
     kind, colon, form = times.partition(":")
     if times == "number":
-        return lambda path: None if (found := _last_number(path)) is None else int(found[1]) / rate
+        origin = int(found[1]) if (found := _last_number(first)) else 0  # taken off first: numbers may have 19 digits
+        return lambda path: (int(found[1]) - origin) / rate if (found := _last_number(path)) else None
     if times == "exif":
         return _exif_reader()
     if kind == "name" and form:

@@ -17,7 +17,7 @@ from stprompt_edge.training.datasets.reading import OUTPUT_NAME, Labels, is_pict
 from stprompt_edge.training.datasets.records import SPLITS, TRAIN, Dataset, LabelledVideo
 from stprompt_edge.vocabulary import Vocabulary
 
-OUTPUT_FILES = frozenset({"index.json", "metrics.json"})  # of `extract` and `evaluate`; weights are .safetensors
+FEATURE_INDEX, FIGURES = "index.json", "metrics.json"  # of `extract`, and of `evaluate`, which draws beside it
 
 
 def load_folders(root: Path, vocabulary: Vocabulary | None = None) -> Dataset:
@@ -54,9 +54,9 @@ def _videos(folder: Path) -> list[Path]:
     return sorted((*files, *sequences))
 
 
-def _is_sequence(names: list[Path]) -> bool:
+def _is_sequence(files: list[Path]) -> bool:
     """Pictures that no command of ours drew."""
-    return any(map(is_picture, names)) and not any(_is_ours(name.name) for name in names)
+    return any(map(is_picture, files)) and not any(_has_charts(file.name) for file in files)
 
 
 def _check_sequences(class_folder: Path, sequences: list[Path]) -> None:
@@ -78,13 +78,15 @@ def _folders(entries: list[Path]) -> list[Path]:
 
 def _is_output(folder: Path) -> bool:
     """Written by `extract` (perhaps interrupted), `train`, `export` or `evaluate`; never a folder that has a video."""
-    names = {name for _, files in walk(folder) for name in files}
-    return any(map(_is_ours, names)) and not any(is_video(Path(name)) for name in names)
+    below = [[Path(name) for name in files] for _, files in walk(folder)]
+    if any(_is_sequence(files) or any(map(is_video, files)) for files in below):
+        return False
+    return any(file.name == FEATURE_INDEX or _has_charts(file.name) for files in below for file in files)
 
 
-def _is_ours(name: str) -> bool:
-    name = name.removesuffix(PARTIAL_SUFFIX)
-    return name in OUTPUT_FILES or name.endswith(".safetensors")
+def _has_charts(name: str) -> bool:
+    """Of a file that `evaluate`, `train` or `export` wrote, perhaps with pictures beside it; `extract` writes none."""
+    return name.removesuffix(PARTIAL_SUFFIX) == FIGURES or name.removesuffix(PARTIAL_SUFFIX).endswith(".safetensors")
 
 
 def _split_roots(root: Path) -> Iterator[tuple[str, Path]]:
