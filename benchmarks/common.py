@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-
-
 from stprompt_edge.assets import DEMO_CLIP
 from stprompt_edge.bench.latency import timestamp
 from stprompt_edge.bundle import Bundle, load_bundle

@@ -265,7 +265,9 @@ def prompts(
 
 @vocabularies.command("show")
 def show_vocabulary(
-    name: Annotated[str | None, typer.Argument(help="Shipped name or TOML file; none to list the shipped ones.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Shipped name or TOML file; none to list the shipped ones.")
+    ] = None,
 ) -> None:
     """Print a vocabulary as a file to save, edit and use with --vocabulary."""
     from stprompt_edge.vocabulary import EDITING, load_vocabulary, shipped_vocabularies, vocabulary_to_toml
@@ -412,18 +414,19 @@ def _run(camera: Any, bundle: Path, backend: str, settings: Any, as_json: bool) 
     from stprompt_edge.bundle import load_bundle
     from stprompt_edge.console import live_run, run_report
     from stprompt_edge.runtime.backends import open_backend
-    from stprompt_edge.runtime.pipeline import cautions
     from stprompt_edge.runtime.pipeline import run as run_pipeline
 
-    loaded = load_bundle(bundle)
-    told = cautions(loaded, camera.source)
+    loaded, told = load_bundle(bundle), list[str]()
+
+    def warn(line: str) -> None:
+        told.append(line)
+        console.print(Text(f"warning: {line}", style="yellow"))
+
     choice = open_backend(backend, loaded)
     threshold = settings.threshold if settings.threshold is not None else loaded.manifest.alarm.threshold_on
     with choice.backend as engine, _stop_on_signal() as stop, live_run(console, threshold) as show:
         console.print(f"{engine.description} ({choice.reason})", style="dim", highlight=False)
-        for line in told:
-            console.print(Text(f"warning: {line}", style="yellow"))
-        result = run_pipeline(camera, loaded, engine, settings, stop=stop, on_progress=show)
+        result = run_pipeline(camera, loaded, engine, settings, stop=stop, on_progress=show, warn=warn)
     console.print(run_report(result, told))
     if as_json:
         print((settings.out / "summary.json").read_text(encoding="utf-8"), end="")

@@ -268,7 +268,9 @@ def evaluation_report(evaluation: Evaluation, files: Sequence[Path]) -> Renderab
             classes.add_row(Text(name), f"{auc:.4f}")
         parts.append(classes)
     parts += [Text(f"skipped {name}: {reason}", style="yellow") for name, reason in evaluation.skipped]
-    parts += [Text(f"note: {note}", style="yellow") for note in evaluation.notes if note not in evaluation.model.cautions]
+    parts += [
+        Text(f"note: {note}", style="yellow") for note in evaluation.notes if note not in evaluation.model.cautions
+    ]
     shown = [path for path in files if path.suffix != ".csv"]
     parts.append(Text(f"wrote {', '.join(path.name for path in shown)} and scores/ to {files[0].parent}", style="dim"))
     return Group(*parts)

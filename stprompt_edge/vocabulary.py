@@ -120,7 +120,9 @@ class Vocabulary:
 def shipped_vocabularies() -> tuple[str, ...]:
     """Names of the vocabularies in the package, sorted."""
     folder = resources.files("stprompt_edge").joinpath("vocabularies")
-    return tuple(sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if is_data(f.name) and f.name.endswith(".toml")))
+    return tuple(
+        sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if is_data(f.name) and f.name.endswith(".toml"))
+    )
 
 
 def load_vocabulary(name_or_path: str | Path) -> Vocabulary:
@@ -311,8 +313,8 @@ def _parse_vocabulary(text: str, where: str) -> Vocabulary:
 def _line_of(problem: str, text: str, data: dict[str, Any], where: str) -> int | None:
     """The line that brings a problem into a file: the first up to which the file has the same one.
 
-    TOML's parser tells no lines. A part of the file is completed by what is read up to there lacks, and a list that goes
-    on is closed. None where the problem is that something is missing.
+    TOML's parser tells no lines. A part of the file gets what only follows later, and a list that goes on is closed.
+    None where the problem is that something is missing from the whole file.
     """
     lacking = {key: value for key, value in _SOUND.items() if key in data}
     lines = text.split("\n")

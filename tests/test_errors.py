@@ -62,7 +62,11 @@ def test_a_remedy_is_not_optional(kind: type[StpromptEdgeError]) -> None:
         ("road-accident", ["normal", "RoadAccidents"], "did you mean 'RoadAccidents'? known: RoadAccidents, normal"),
         ("car", ["cat", "car on the pavement"], "did you mean 'cat'? known: car on the pavement, cat"),
         ("car", ["dog", "car on the pavement"], "did you mean 'car on the pavement'? known: car on the pavement, dog"),
-        ("Cyclist_on", ["cyclist on the pavement"], "did you mean 'cyclist on the pavement'? known: cyclist on the pavement"),
+        (
+            "Cyclist_on",
+            ["cyclist on the pavement"],
+            "did you mean 'cyclist on the pavement'? known: cyclist on the pavement",
+        ),
         ("ca", ["car on the pavement"], "known: car on the pavement"),
     ],
 )

@@ -1,7 +1,7 @@
 """Which frames of the footage int8 is calibrated with, and which others it is judged by.
 
-All footage is looked at once, at the stride that `run` would take. Frames to calibrate with are picked far from each other in time,
-brightness and motion; the gate's are spread evenly and none of them is calibrated with.
+All footage is looked at once, at the stride that `run` would take. Frames to calibrate with are picked far from each
+other in time, brightness and motion; the gate's are spread evenly and none of them is calibrated with.
 
 Suffixes: N sampled frames, K fine windows.
 """

@@ -155,12 +155,17 @@ def _main(arguments: Sequence[str]) -> int:
     return 0
 
 
-if __name__ == "__main__":
+def run(arguments: Sequence[str]) -> int:
+    """The exit code; a failure's reason is the last line of standard error: the parent wants no traceback."""
     try:
-        sys.exit(_main(sys.argv[1:]))
-    except StpromptEdgeError as exc:  # its remedy is the parent's to say
-        print(exc.what, file=sys.stderr)
-        sys.exit(1)
-    except Exception as exc:  # the parent wants the reason, not a traceback
-        print(f"{type(exc).__name__}: {exc}".replace("\n", " "), file=sys.stderr)
-        sys.exit(1)
+        return _main(arguments)
+    except StpromptEdgeError as exc:
+        reason = exc.what  # its remedy is the probe's to say
+    except Exception as exc:
+        reason = f"{type(exc).__name__}: {exc}"
+    print(reason.replace("\n", " "), file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:]))

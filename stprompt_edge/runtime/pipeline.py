@@ -82,6 +82,7 @@ def run(
     *,
     stop: threading.Event | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
+    warn: Callable[[str], None] = lambda line: None,
 ) -> RunResult:
     """Watch one source to its end, or until `stop` is set, and write the output folder.
 
@@ -92,6 +93,7 @@ def run(
         settings: what the user asked for.
         stop: set it to end early; the outputs are finished all the same and the summary says `interrupted`.
         on_progress: called after each detection.
+        warn: told what to know before any result, once the source is open; the summary has it too.
 
     Raises:
         SourceError: the source cannot be opened, or a live one failed; then the outputs are finished first.
@@ -109,9 +111,12 @@ def run(
         if detector.on_device:
             source.planar = sampler.takes
         with OutputFolder(settings.out, facts, save_video=save_video) as outputs:
+            known = _known_warnings(source, sampler, bundle)
+            for line in known:
+                warn(line)
             watch = _Watch(detector, outputs, source, on_progress)
             failure = watch.follow(sampler, stop, settings.max_frames, save_video)
-            summary = watch.summary(stop.is_set(), _warnings(source, sampler, bundle, failure))
+            summary = watch.summary(stop.is_set(), _all_warnings(known, source, failure))
             files = outputs.finish(summary)
             summary = dataclasses.replace(summary, warnings=(*summary.warnings, *outputs.warnings))
     if failure:
@@ -285,13 +290,13 @@ def assumed_rate(fps: float) -> str:
     return f"an image folder has no rate, {fps:g} fps assumed: give --fps"
 
 
-def _warnings(source: Source, sampler: Sampler, bundle: Bundle, failure: SourceError | None) -> tuple[str, ...]:
-    trained = bundle.manifest.method.seconds_between_samples or 0.0
-    found = [
-        *cautions(bundle, source.info.name),
-        assumed_rate(source.info.fps) if source.info.fps_assumed else None,
-        *source.warnings,
-        stride_warning(sampler.stride, source.info.known_fps, trained),
-        failure and failure.what,
-    ]
-    return tuple(warning for warning in found if warning)
+def _known_warnings(source: Source, sampler: Sampler, bundle: Bundle) -> tuple[str, ...]:
+    """Those that are known before the first frame."""
+    info, trained = source.info, bundle.manifest.method.seconds_between_samples or 0.0
+    unlike = stride_warning(sampler.stride, info.known_fps, trained)
+    assumed = assumed_rate(info.fps) if info.fps_assumed else None
+    return (*cautions(bundle, info.name), *(line for line in (assumed, unlike) if line))
+
+
+def _all_warnings(known: tuple[str, ...], source: Source, failure: SourceError | None) -> tuple[str, ...]:
+    return (*known, *source.warnings, *((failure.what,) if failure else ()))

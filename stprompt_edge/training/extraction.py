@@ -244,7 +244,9 @@ def _rate_warnings(dataset: Dataset, fps: float | None) -> list[str]:
     if fps is not None or not folders:
         return []
     lost = "how many seconds lie between samples will not be known"
-    return [f"{len(folders)} videos are image folders, which have no rate, the first is {folders[0]}: give --fps; {lost}"]
+    return [
+        f"{len(folders)} videos are image folders, which have no rate, the first is {folders[0]}: give --fps; {lost}"
+    ]
 
 
 def load_training_videos(

@@ -102,7 +102,10 @@ def test_folders_of_pictures_are_videos(tmp_path: Path, names: list[str], expect
     [
         (["normal/a.mp4", "fire/0.jpg", "fire/1.jpg"], r"class folder .*fire holds pictures.*\n.*as .*fire/video1"),
         (["0.jpg", "1.jpg"], r"is a folder of pictures, one video\n.*one folder per class"),
-        (["normal/a.mp4", "fire/s/0.jpg", "fire/s/masks/0.png"], r"fire/s holds pictures and .*fire/s/masks too: which"),
+        (
+            ["normal/a.mp4", "fire/s/0.jpg", "fire/s/masks/0.png"],
+            r"fire/s holds pictures and .*fire/s/masks too: which",
+        ),
         (["fire/0.jpg", "fire/s/0.jpg"], r"class folder .*fire holds pictures"),
         (["fire/notes.txt"], "one folder of pictures for each"),
     ],

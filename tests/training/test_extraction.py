@@ -252,7 +252,9 @@ def resealed(path: Path, **clip: object) -> ExtractionSettings:
 def test_a_bundle_of_other_weights_under_the_same_name(one: Dataset, tmp_path: Path) -> None:
     extract_dataset(one, tmp_path / "f", SETTINGS)
     other = resealed(tmp_path / "b", weights_sha256="0" * 64)
-    with pytest.raises(UsageError, match=r"f was extracted with the CLIP weights \(sha256\) 2e1e24c0973d, now .* 0{12} "):
+    with pytest.raises(
+        UsageError, match=r"f was extracted with the CLIP weights \(sha256\) 2e1e24c0973d, now .* 0{12} "
+    ):
         extract_dataset(one, tmp_path / "f", other)
     assert extract_dataset(one, tmp_path / "g", other).written == 1
     renamed = resealed(tmp_path / "c", weights_sha256="0" * 64, pretrained="renamed.pt")

@@ -1,8 +1,8 @@
 """When the pictures of a folder were taken: by their count, or by what `--times` says where to look.
 
-    number             the last number in the file name, in frames of `--fps`: a missing number leaves a gap
-    name:%Y%m%d_%H%M%S the date and time in the file name, written as for `strptime`, in digits
-    exif               DateTimeOriginal and SubSecTimeOriginal
+number             the last number in the file name, in frames of `--fps`: a missing number leaves a gap
+name:%Y%m%d_%H%M%S the date and time in the file name, written as for `strptime`, in digits
+exif               DateTimeOriginal and SubSecTimeOriginal
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def _stamp(read: _Reader, path: Path, times: str) -> float:
 
 def _reader(times: str, rate: float, first: Path) -> _Reader:
     """What reads the seconds of one picture, from an origin of its own."""
-    kind, colon, form = times.partition(":")
+    kind, _, form = times.partition(":")
     if times == "number":
         origin = int(found[1]) if (found := _last_number(first)) else 0  # taken off first: numbers may have 19 digits
         return lambda path: (int(found[1]) - origin) / rate if (found := _last_number(path)) else None

@@ -12,7 +12,13 @@ import numpy as np
 
 from stprompt_edge.errors import UsageError
 from stprompt_edge.training.datasets.masks import load_masks
-from stprompt_edge.training.datasets.reading import Labels, is_picture_folder, is_video, ranges_of_frames, sorted_entries
+from stprompt_edge.training.datasets.reading import (
+    Labels,
+    is_picture_folder,
+    is_video,
+    ranges_of_frames,
+    sorted_entries,
+)
 from stprompt_edge.training.datasets.records import ABNORMAL, SPLITS, TEST, Dataset, LabelledVideo
 from stprompt_edge.vocabulary import NORMAL_CLASS, Vocabulary
 
