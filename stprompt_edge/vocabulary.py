@@ -103,18 +103,16 @@ class Vocabulary:
         for row, c in enumerate(self.classes, start=1):
             rows[folded(c.name)] = rows[folded(c.dataset_label)] = row
         if folded(label) not in rows:
-            what = f"vocabulary '{self.name}' has no class '{label}'"
-            raise UsageError(what, remedy=nearest(label, self._known_labels()))
+            known = (NORMAL_CLASS, *(c.dataset_label for c in self.classes))
+            raise UsageError(f"vocabulary '{self.name}' has no class '{label}'", remedy=nearest(label, known))
         return rows[folded(label)]
 
     def with_suggestion(self, label: str) -> str:
         """A label that no class has, for a message, with the class that was probably meant."""
-        close = closest(label, self._known_labels())
+        meant = [c.dataset_label for c in self.classes]
+        meant += [NORMAL_CLASS] if folded(label).startswith(NORMAL_CLASS[:3]) else []  # `abnormal` is its contrary
+        close = closest(label, meant)
         return f"{label} (did you mean '{close}'?)" if close else label
-
-    def _known_labels(self) -> tuple[str, ...]:
-        """One for each class, and `normal`: the data set's own, for that is what labels are written in."""
-        return (NORMAL_CLASS, *(c.dataset_label for c in self.classes))
 
 
 def shipped_vocabularies() -> tuple[str, ...]:

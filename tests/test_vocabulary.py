@@ -249,6 +249,7 @@ def test_a_vocabulary_that_is_shown_loads_again(tmp_path: Path, name: str) -> No
         ("ROAD", "ROAD (did you mean 'RoadAccidents'?)"),
         ("norml", "norml (did you mean 'normal'?)"),
         ("xyz", "xyz"),
+        ("abnormal", "abnormal"),
     ],
 )
 def test_a_label_with_the_class_that_was_meant(label: str, suggested: str) -> None:
