@@ -62,7 +62,7 @@ def picture_seconds(paths: Sequence[Path], fps: float | None, times: str | None)
     stamps = list(known.values()) or [0.0]
     seconds = np.interp(range(len(paths)), list(known) or [0], [stamp - stamps[0] for stamp in stamps])
     distances = [later - earlier for earlier, later in pairwise(stamps)]
-    assumed = times == "number" and fps is None
+    assumed = fps is None and (times == "number" or not distances)
     return seconds.tolist(), round(1 / median(distances), 6) if distances else rate, assumed
 
 
@@ -73,7 +73,7 @@ def check_fps(fps: float | None, limit: float = MAX_FPS) -> None:
 
 
 def gap_warning(paths: Sequence[Path]) -> str | None:
-    """A line for the user where numbered pictures lack some: most numbers follow each other by the same step.
+    """A line for the user where numbered pictures lack some: half or more follow each other by the same step.
 
     Args:
         paths: in order.
@@ -84,8 +84,9 @@ def gap_warning(paths: Sequence[Path]) -> str | None:
         for position, (before, after) in enumerate(pairwise(numbers))
         if before and after and before[0] == after[0]
     }
-    step, count = Counter(steps.values()).most_common(1)[0] if steps else (0, 0)
-    if step < 1 or count <= len(steps) / 2 or any(width % step for width in steps.values()):
+    counts = Counter(steps.values())
+    step = max(counts, key=lambda width: (counts[width], -width), default=0)  # the smallest of those as common
+    if step < 1 or counts[step] < len(steps) / 2 or any(width % step for width in steps.values()):
         return None  # no numbers of frames
     gaps = [(position, width // step - 1) for position, width in steps.items() if width > step]
     if not gaps:

@@ -116,6 +116,14 @@ def test_exif(tmp_path: Path, stamps: list[tuple[str, str]], seconds: list[float
     assert found == (pytest.approx(seconds, abs=1e-6), pytest.approx(rate, abs=1e-4), False)
 
 
+@pytest.mark.parametrize("times", ["exif", "name:%Y%m%d"])
+def test_one_picture_has_no_rate(tmp_path: Path, times: str) -> None:
+    pytest.importorskip("PIL")
+    folder = write_exif(tmp_path / "f", [("2024:05:06 07:08:09", "")])
+    (folder / "0.jpg").rename(folder / "20240506.jpg")
+    assert seconds_of(folder, times=times) == ([0.0], 25.0, True)
+
+
 def test_a_damaged_picture_costs_no_other_its_time(tmp_path: Path) -> None:
     pytest.importorskip("PIL")
     folder = write_exif(tmp_path / "f", [(f"2024:05:06 07:08:{second:02d}", "") for second in (0, 4, 8)])
@@ -181,6 +189,8 @@ def numbered(form: str, *ranges: tuple[int, int], step: int = 1) -> list[Path]:
         (numbered("img{:03d}.png", (1, 5), (6, 20)), "1 pictures missing between img004.png and img006.png"),
         (numbered("{}.bmp", (500, 520, ), (600, 610)), "80 pictures missing between 519.bmp and 600.bmp"),
         (numbered("f{}.png", (0, 50), (100, 150), step=5), "10 pictures missing between f45.png and f100.png"),
+        ([Path("f0.png"), Path("f1.png"), Path("f3.png")], "1 pictures missing between f1.png and f3.png"),
+        ([Path("f1.png"), Path("f8.png"), Path("f9.png")], "6 pictures missing between f1.png and f8.png"),
         (numbered("f{}.png", (7, 30)), None),
         (numbered("f{}.png", (0, 30), step=5), None),
         (numbered("f{}.png", (0, 1), (55, 56)), None),  # a step of 55, perhaps
