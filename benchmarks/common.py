@@ -6,19 +6,19 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from stprompt_edge.assets import DEMO_CLIP
 from stprompt_edge.bench.latency import timestamp
 from stprompt_edge.bundle import Bundle, load_bundle
 from stprompt_edge.console import live_steps
 from stprompt_edge.files import write_text_atomic
+from stprompt_edge.listing import is_data
+from stprompt_edge.progress import open_console
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 REFERENCE_BUNDLE = ROOT / "bundles" / "vit-b-16-seeded"
 FOOTAGE = ROOT.parent / "shared" / "data" / "videos"
-console = Console()
+console = open_console(stderr=False)
 
 
 def reference_bundle() -> Bundle:
@@ -37,7 +37,7 @@ def reference_bundle() -> Bundle:
 
 def footage() -> list[Path]:
     """Real surveillance clips where they are at hand, else the packaged rendered one."""
-    return sorted(FOOTAGE.glob("*.mp4")) or [DEMO_CLIP]
+    return sorted(file for file in FOOTAGE.glob("*.mp4") if is_data(file.name)) or [DEMO_CLIP]
 
 
 def write_result(name: str, content: dict[str, Any]) -> None:

@@ -24,11 +24,13 @@ from safetensors import SafetensorError, safe_open
 from stprompt_edge.errors import CheckFailed, UsageError
 from stprompt_edge.files import PARTIAL_SUFFIX, disk_errors, printable, swap_folder
 from stprompt_edge.geometry import Geometry, WindowGrid
+from stprompt_edge.listing import data_files
 from stprompt_edge.overwriting import Input, check_outputs
 from stprompt_edge.preprocess import Preprocessing
 from stprompt_edge.vocabulary import Vocabulary, vocabulary_from_dict
 
 SCHEMA_VERSION = 1
+NO_WEIGHTS = "none"  # `ClipSection.pretrained` of seeded random weights
 MANIFEST_NAME = "bundle.json"
 TEXT_NAME = "text.safetensors"
 HEADS_NAME = "heads.onnx"
@@ -276,7 +278,7 @@ def seal_bundle(folder: Path, manifest: Manifest) -> Bundle:
     Raises:
         CheckFailed: if the files and the manifest do not fit each other.
     """
-    names = sorted(file.name for file in folder.iterdir() if file.is_file() and file.name != MANIFEST_NAME)
+    names = [file.name for file in data_files(folder) if file.name != MANIFEST_NAME]
     manifest = manifest.model_copy(update={"files": {name: describe_file(folder / name) for name in names}})
     (folder / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return load_bundle(folder)

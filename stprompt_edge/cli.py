@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from stprompt_edge import __version__
 from stprompt_edge.assets import DEMO_BUNDLE, DEMO_CLIP
 from stprompt_edge.errors import INTERRUPTED_EXIT_CODE, EnvironmentFailure, StpromptEdgeError, UsageError, nearest
+from stprompt_edge.progress import open_console
 from stprompt_edge.streams import guarded_streams, print_json
 
 app = typer.Typer(
@@ -29,8 +29,10 @@ app = typer.Typer(
 )
 calibrate = typer.Typer(help="Fit a bundle to your own footage.", no_args_is_help=True)
 app.add_typer(calibrate, name="calibrate")
+vocabularies = typer.Typer(help="Show and check vocabularies: classes and phrases.", no_args_is_help=True)
+app.add_typer(vocabularies, name="vocabulary")
 COMMAND_LINE_ERROR: Any = typer.BadParameter.__mro__[2]  # ClickException, of click or of newer typer's own copy of it
-console = Console(stderr=True)  # progress and tables for people; stdout is for --json
+console = open_console(stderr=True)  # progress and tables for people; stdout is for --json
 LOCALIZE = ("alarm", "always", "never")
 
 BundleOption = Annotated[Path, typer.Option("--bundle", "-b", help="Folder that `export` wrote.")]
@@ -40,6 +42,7 @@ LocalizeOption = Annotated[str, typer.Option(help="Heat map and boxes: alarm, al
 SaveVideoOption = Annotated[
     bool | None, typer.Option("--save-video/--no-save-video", help="annotated.mp4; by default for files only.")
 ]
+FpsOption = Annotated[float | None, typer.Option(help="Pictures per second of an image folder.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the summary as JSON on stdout.")]
 
 
@@ -151,6 +154,10 @@ def run(
     as_json: JsonOption = False,
     max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after this many camera frames.")] = None,
     stride: Annotated[int | None, typer.Option(min=1, help="Camera frames per sampled frame.")] = None,
+    fps: FpsOption = None,
+    times: Annotated[
+        str | None, typer.Option(help="Of an image folder: number, exif or name:%Y%m%d_%H%M%S (its form in names).")
+    ] = None,
     threshold: Annotated[float | None, typer.Option(help="Score that raises the alarm, 0 to 1.")] = None,
     stream: Annotated[int | None, typer.Option(min=0, help="Which stream of a file or URL, as ffprobe counts.")] = None,
     live: Annotated[
@@ -177,6 +184,8 @@ def run(
         stream=stream,
         live=live,
         also_read=(cameras or DEFAULT_FILE,),
+        fps=fps,
+        times=times,
     )
     _run(resolve_source(source, cameras), bundle, backend, settings, as_json)
 
@@ -269,6 +278,32 @@ def prompts(
     console.print(Text(f"edit it, then: stprompt-edge export --vocabulary {out}"), soft_wrap=True)
 
 
+@vocabularies.command("show")
+def show_vocabulary(
+    name: Annotated[
+        str | None, typer.Argument(help="Shipped name or TOML file; none to list the shipped ones.")
+    ] = None,
+) -> None:
+    """Print a vocabulary as a file to save, edit and use with --vocabulary."""
+    from stprompt_edge.vocabulary import EDITING, load_vocabulary, shipped_vocabularies, vocabulary_to_toml
+
+    if name is None:
+        print("\n".join(shipped_vocabularies()))
+    else:
+        print(vocabulary_to_toml(load_vocabulary(name), EDITING), end="")
+
+
+@vocabularies.command("check")
+def check_vocabulary(file: Annotated[Path, typer.Argument(help="TOML file to check.")]) -> None:
+    """Say that a vocabulary file is good, or what its first problem is and where."""
+    from stprompt_edge.vocabulary import load_vocabulary
+
+    vocabulary = load_vocabulary(file)
+    written = sum(len(entry.phrases) for entry in vocabulary.classes)
+    counts = f"{len(vocabulary.classes)} classes, {written} phrases, {len(vocabulary.normal_phrases)} normal phrases"
+    print(f"ok: {file}: vocabulary '{vocabulary.name}', {counts}")
+
+
 @app.command()
 def extract(
     dataset: Annotated[Path, typer.Argument(help="Folder, CSV of video,label,split, or of published features.")],
@@ -282,6 +317,7 @@ def extract(
     precision: Annotated[str | None, typer.Option(help="fp32 or fp16; with onnx any that the bundle holds.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Sampled frames at once; 32 on a GPU.")] = None,
     pretrained: Annotated[str | None, typer.Option(help="CLIP weights for torch, where the bundle's are not.")] = None,
+    fps: FpsOption = None,
     force: Annotated[bool, typer.Option("--force", help="Begin although the disk seems too small.")] = False,
 ) -> None:
     """Extract features of a data set for training; the same command goes on where it stopped."""
@@ -293,7 +329,7 @@ def extract(
         raise UsageError(f"unknown --keep '{keep}'", remedy=nearest(keep, ["windows", "aggregated"]))
     settings = ExtractionSettings(
         bundle=bundle, stride=stride, keep_windows=keep == "windows", processes=processes, backend=backend,
-        precision=precision, batch=batch, pretrained=pretrained, force=force,
+        precision=precision, batch=batch, pretrained=pretrained, fps=fps, force=force,
     )  # fmt: skip
     with _stop_on_signal() as stop, live_steps(console) as progress:
         listener = Listener(
@@ -350,6 +386,7 @@ def evaluate(
     precision: Annotated[str | None, typer.Option(help="Of a bundle's encoder: fp32, fp16 or cpu8.")] = None,
     features: Annotated[Path | None, typer.Option(help="Of a checkpoint: what `extract` wrote.")] = None,
     pretrained: Annotated[str | None, typer.Option(help="Of a checkpoint: CLIP weights, if a file.")] = None,
+    fps: FpsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure AUC, AP and TIoU, and with --streaming the alarm: how soon, how often false."""
@@ -358,7 +395,7 @@ def evaluate(
 
     settings = EvaluationSettings(
         streaming=streaming, split=split, stride=stride, processes=processes, precision=precision, features=features,
-        pretrained=pretrained,
+        pretrained=pretrained, fps=fps,
     )  # fmt: skip
     command = EvaluationCommand(
         model=model, dataset=dataset, out=out, settings=settings, dataset_format=dataset_format, html=html
@@ -379,7 +416,7 @@ def doctor(as_json: JsonOption = False) -> None:
     if as_json:
         print_json(json.dumps(report.to_dict(), indent=2) + "\n")
     else:
-        Console().print(render(report))
+        open_console(stderr=False).print(render(report))
     if report.failed:
         raise EnvironmentFailure(
             f"{len(report.failed)} checks failed: {', '.join(check.name for check in report.failed)}",
@@ -394,13 +431,18 @@ def _run(camera: Any, bundle: Path, backend: str, settings: Any, as_json: bool) 
     from stprompt_edge.runtime.backends import open_backend
     from stprompt_edge.runtime.pipeline import run as run_pipeline
 
-    loaded = load_bundle(bundle)
+    loaded, told = load_bundle(bundle), list[str]()
+
+    def warn(line: str) -> None:
+        told.append(line)
+        console.print(Text(f"warning: {line}", style="yellow"))
+
     choice = open_backend(backend, loaded)
     threshold = settings.threshold if settings.threshold is not None else loaded.manifest.alarm.threshold_on
     with choice.backend as engine, _stop_on_signal() as stop, live_run(console, threshold) as show:
         console.print(f"{engine.description} ({choice.reason})", style="dim", highlight=False)
-        result = run_pipeline(camera, loaded, engine, settings, stop=stop, on_progress=show)
-    console.print(run_report(result))
+        result = run_pipeline(camera, loaded, engine, settings, stop=stop, on_progress=show, warn=warn)
+    console.print(run_report(result, told))
     if as_json:
         print_json((settings.out / "summary.json").read_text(encoding="utf-8"))
     if stop.is_set():

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from stprompt_edge.bench.latency import BenchResult
 from stprompt_edge.bundle import Bundle
+from stprompt_edge.progress import plain_progress
 from stprompt_edge.runtime.pipeline import Progress, RunResult
 from stprompt_edge.runtime.records import StageLatency
 
@@ -35,6 +36,10 @@ ETA_SECONDS = 3600.0  # the time left follows the speed of so long: a step may t
 @contextmanager
 def live_run(console: Console, threshold: float) -> Iterator[Callable[[Progress], None]]:
     """A live line of progress and one of the score; yields what the pipeline reports to."""
+    if not console.is_terminal:
+        with plain_progress(console) as tell:
+            yield lambda progress: tell("watching", progress_line(progress))
+        return
     bar = Bar(
         TextColumn("frame"), MofNCompleteColumn(), BarColumn(), TextColumn("{task.fields[fps]:.0f} fps"),
         TimeElapsedColumn(), console=console,
@@ -54,6 +59,16 @@ def live_run(console: Console, threshold: float) -> Iterator[Callable[[Progress]
         yield show
 
 
+def progress_line(progress: Progress) -> str:
+    """Where a run is, as plain text."""
+    total = f" of {progress.camera_frames}" if progress.camera_frames is not None else ""
+    alarm = ", alarm" if progress.alarm else ""
+    return (
+        f"frame {progress.camera_frame + 1}{total}, {progress.frames_per_second:.0f} frames/s, "
+        f"score {progress.score:.3f}{alarm}, {progress.events} events"
+    )
+
+
 def score_line(progress: Progress, threshold: float) -> Text:
     """The score as a bar with the threshold marked, and the number of events."""
     filled, mark = round(progress.score * SCORE_WIDTH), min(int(threshold * SCORE_WIDTH), SCORE_WIDTH - 1)
@@ -70,6 +85,10 @@ def score_line(progress: Progress, threshold: float) -> Text:
 @contextmanager
 def live_steps(console: Console) -> Iterator[Callable[[str, float], None]]:
     """A bar over named steps; yields a function of what is done now and the fraction done."""
+    if not console.is_terminal:
+        with plain_progress(console) as tell:
+            yield lambda what, done: tell(what, f"{done:3.0%} {what}")
+        return
     bar = Bar(
         BarColumn(), TextColumn("{task.percentage:3.0f} %"), TextColumn("{task.description}", markup=False),
         TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=console, transient=True,
@@ -80,18 +99,19 @@ def live_steps(console: Console) -> Iterator[Callable[[str, float], None]]:
         yield lambda what, done: bar.update(task, description=what, completed=done)
 
 
-def run_report(result: RunResult) -> RenderableType:
-    """Counts, events and files of a run."""
+def run_report(result: RunResult, told: Sequence[str] = ()) -> RenderableType:
+    """Counts, events and files of a run, and its warnings but those that were told before."""
     summary = result.summary
     speed = summary.camera_frames / summary.wall_seconds if summary.wall_seconds else 0.0
     head = Text(
-        f"{summary.camera_frames} camera frames, {summary.sampled_frames} sampled, {summary.events} events, "
+        f"{summary.camera_frames} camera frames, {summary.sampled_frames} sampled (1 of {result.facts.stride}), "
+        f"{summary.events} events, "
         f"{summary.wall_seconds:.1f} s ({speed:.0f} frames/s), peak memory {summary.peak_rss_mib:.0f} MiB"
     )
     parts: list[RenderableType] = [head]
     if summary.interrupted:
         parts.append(Text("interrupted: the outputs cover what was seen until then", style="yellow"))
-    parts += [Text(f"warning: {warning}", style="yellow") for warning in summary.warnings]
+    parts += [Text(f"warning: {warning}", style="yellow") for warning in summary.warnings if warning not in told]
     if result.events:
         parts.append(_event_table(result))
     parts += [Text(f"wrote {path}", style="dim") for path in result.files]
@@ -110,7 +130,7 @@ def _event_table(result: RunResult) -> Table:
 
 def bundle_report(bundle: Bundle) -> RenderableType:
     """Files, sizes and parity of a fresh bundle."""
-    table = Table("file", "MB", "min cosine to fp32", "max score difference", title=Text(str(bundle.path)))
+    table = Table("file", "MB", "min cosine to fp32", "max score difference")
     precision_of = {f"encoder.{name}.onnx": name for name in bundle.manifest.parity}
     for name, entry in bundle.manifest.files.items():
         figures = bundle.manifest.parity.get(precision_of.get(name, ""))
@@ -119,9 +139,8 @@ def bundle_report(bundle: Bundle) -> RenderableType:
         )
         table.add_row(name, f"{entry.bytes / 1e6:.1f}", cosine, difference)
     floats = {name: figures.float_layers for name, figures in bundle.manifest.parity.items() if figures.float_layers}
-    if floats:
-        table.caption = "; ".join(f"{name}: {count} matrix products left in float" for name, count in floats.items())
-    return table
+    left = "; ".join(f"{name}: {count} matrix products left in float" for name, count in floats.items())
+    return Group(Text(str(bundle.path)), table, *([Text(left)] if floats else []))
 
 
 def engine_report(built: BuiltEngine) -> RenderableType:
@@ -226,10 +245,11 @@ def evaluation_report(evaluation: Evaluation, files: Sequence[Path]) -> Renderab
     """Figures, operating points, classes, what was skipped, and what to know."""
     from stprompt_edge.training.evaluation import wording
 
-    head = Table("figure", "", "rests on", title=Text(f"{evaluation.dataset.name}, {evaluation.dataset.split}"))
+    head = Table("figure", "", "rests on")
     for line in wording.headlines(evaluation):
         head.add_row(line.label, Text(line.value, style="bold"), Text(line.note))
-    parts: list[RenderableType] = [head]
+    cautions = [Text(f"note: {caution}", style="yellow") for caution in evaluation.model.cautions]
+    parts: list[RenderableType] = [*cautions, Text(f"{evaluation.dataset.name}, {evaluation.dataset.split}"), head]
     if evaluation.figures.alarm is not None:
         named = list(wording.marked_points(evaluation.figures.alarm))
         points = Table("alarm", *(name for name, _ in named))
@@ -248,7 +268,9 @@ def evaluation_report(evaluation: Evaluation, files: Sequence[Path]) -> Renderab
             classes.add_row(Text(name), f"{auc:.4f}")
         parts.append(classes)
     parts += [Text(f"skipped {name}: {reason}", style="yellow") for name, reason in evaluation.skipped]
-    parts += [Text(f"note: {note}", style="yellow") for note in evaluation.notes]
+    parts += [
+        Text(f"note: {note}", style="yellow") for note in evaluation.notes if note not in evaluation.model.cautions
+    ]
     shown = [path for path in files if path.suffix != ".csv"]
     parts.append(Text(f"wrote {', '.join(path.name for path in shown)} and scores/ to {files[0].parent}", style="dim"))
     return Group(*parts)
@@ -256,9 +278,7 @@ def evaluation_report(evaluation: Evaluation, files: Sequence[Path]) -> Renderab
 
 def bench_report(result: BenchResult) -> RenderableType:
     """Stages, ratios and what they mean in cameras."""
-    table = Table(
-        "step", "stage", "p50 ms", "p95 ms", "p99 ms", title=Text(f"{result.backend}, {result.frames} frames")
-    )
+    table = Table("step", "stage", "p50 ms", "p95 ms", "p99 ms")
     for step, stages in (
         ("watch", result.watch),
         ("watch, on the device", result.watch_device or {}),
@@ -277,7 +297,7 @@ def bench_report(result: BenchResult) -> RenderableType:
         f"peak memory {result.peak_rss_mib:.0f} MiB",
         ", ".join(f"{key} {value}" for key, value in result.machine.items()),
     ]
-    return Group(table, *map(Text, lines))
+    return Group(Text(f"{result.backend}, {result.frames} frames"), table, *map(Text, lines))
 
 
 def _milliseconds(latency: StageLatency) -> tuple[str, str, str]:

@@ -13,6 +13,8 @@ Anything else that escapes is a bug and ends in a traceback. Ctrl-C ends with 13
 from __future__ import annotations
 
 import difflib
+import re
+import unicodedata
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
@@ -75,6 +77,7 @@ class EnvironmentFailure(StpromptEdgeError):
 
 
 INTERRUPTED_EXIT_CODE = 130  # 128 + SIGINT, the shell's convention
+_SHORTEST_STEM = 3  # letters of a beginning that may stand for the whole
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -84,6 +87,22 @@ def nearest(name: str, known: Iterable[str]) -> str:
     "did you mean 'ucf-crime'? known: ubnormal, ucf-crime"
     """
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"did you mean '{close[0]}'? " if close else ""
+    close = closest(name, names)
+    hint = f"did you mean '{close}'? " if close else ""
     return f"{hint}known: {', '.join(names) or 'none'}"
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that was probably meant, if one is near; case, spaces, `-` and `_` do not count.
+
+    A beginning is near too, as `car` of `car on the pavement`.
+    """
+    wanted, names = folded(name), {folded(other): other for other in sorted(known, reverse=True)}
+    near = difflib.get_close_matches(wanted, names, n=1, cutoff=0.5)
+    begun = [other for other in names if len(wanted) >= _SHORTEST_STEM and other.startswith(wanted)]
+    return next((names[other] for other in (*near, *sorted(begun))), None)
+
+
+def folded(text: str) -> str:
+    """Two texts that only differ in case, spaces, `-` or `_` are the same to a reader."""
+    return unicodedata.normalize("NFC", re.sub(r"[\s_-]+", "", text).casefold())

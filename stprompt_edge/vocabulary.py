@@ -16,16 +16,17 @@ bundle's manifest and passes the same validation.
 
 from __future__ import annotations
 
-import re
+import json
 import sys
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from stprompt_edge.errors import UsageError, nearest
+from stprompt_edge.errors import UsageError, closest, folded, nearest
+from stprompt_edge.listing import is_data
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -36,11 +37,18 @@ NORMAL_CLASS = "normal"  # row 0 of every label matrix
 CLASS_PHRASE_TEMPLATE = "a scene of {}"  # how a bare class name becomes a phrase beside the written ones
 MAX_TEXT_LENGTH = 200  # characters; CLIP reads 77 tokens and would cut the rest off silently
 
+EDITING = (  # for the head of a file that is shown to be edited
+    "A vocabulary of stprompt-edge. Save it, edit it, then: stprompt-edge vocabulary check FILE",
+    "`normal` is implied. `phrases` may be left out. `label` of a class is its name in your data set, where that",
+    'differs: label = "RoadAccidents".',
+)
 _JOINERS = dict.fromkeys((0x200C, 0x200D))  # zero width non-joiner and joiner, to be left out
 
 _VOCABULARY_KEYS = ("name", "normal_phrases", "classes")
 _CLASS_KEYS = ("name", "label", "phrases")
 _REQUIRED = ("name", "normal_phrases", "classes")
+_SOUND: dict[str, Any] = {"name": "?", "normal_phrases": ["? 1"], "classes": [{"name": "? 2"}]}  # and in no file
+_MAX_LINES = 1000  # of a file whose problem is given a line: finding it takes the square of them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,19 +99,28 @@ class Vocabulary:
         Raises:
             UsageError: no class has that label.
         """
-        rows = {fold(NORMAL_CLASS): 0}
+        rows = {folded(NORMAL_CLASS): 0}
         for row, c in enumerate(self.classes, start=1):
-            rows[fold(c.name)] = rows[fold(c.dataset_label)] = row
-        if fold(label) not in rows:
+            rows[folded(c.name)] = rows[folded(c.dataset_label)] = row
+        if folded(label) not in rows:
             known = (NORMAL_CLASS, *(c.dataset_label for c in self.classes))
             raise UsageError(f"vocabulary '{self.name}' has no class '{label}'", remedy=nearest(label, known))
-        return rows[fold(label)]
+        return rows[folded(label)]
+
+    def with_suggestion(self, label: str) -> str:
+        """A label that no class has, for a message, with the class that was probably meant."""
+        meant = [c.dataset_label for c in self.classes]
+        meant += [NORMAL_CLASS] if folded(label).startswith(NORMAL_CLASS[:3]) else []  # `abnormal` is its contrary
+        close = closest(label, meant)
+        return f"{label} (did you mean '{close}'?)" if close else label
 
 
 def shipped_vocabularies() -> tuple[str, ...]:
     """Names of the vocabularies in the package, sorted."""
     folder = resources.files("stprompt_edge").joinpath("vocabularies")
-    return tuple(sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml")))
+    return tuple(
+        sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if is_data(f.name) and f.name.endswith(".toml"))
+    )
 
 
 def load_vocabulary(name_or_path: str | Path) -> Vocabulary:
@@ -135,6 +152,31 @@ def vocabulary_to_dict(vocabulary: Vocabulary) -> dict[str, Any]:
             entry["phrases"] = list(c.phrases)
         classes.append(entry)
     return {"name": vocabulary.name, "normal_phrases": list(vocabulary.normal_phrases), "classes": classes}
+
+
+def vocabulary_to_toml(vocabulary: Vocabulary, comments: Sequence[str] = ()) -> str:
+    """The file, to be edited: `load_vocabulary` gives the same vocabulary back.
+
+    Args:
+        vocabulary: what to write.
+        comments: lines for its head, printable.
+    """
+    lines = [f"# {comment}" for comment in comments]
+    lines += [f"name = {_quoted(vocabulary.name)}", "", *_toml_list("normal_phrases", vocabulary.normal_phrases)]
+    for c in vocabulary.classes:
+        lines += ["", "[[classes]]", f"name = {_quoted(c.name)}"]
+        lines += [f"label = {_quoted(c.label)}"] if c.label else []
+        lines += _toml_list("phrases", c.phrases) if c.phrases else []
+    return "\n".join(lines) + "\n"
+
+
+def _toml_list(key: str, texts: Sequence[str]) -> list[str]:
+    return [f"{key} = [", *(f"  {_quoted(text)}," for text in texts), "]"]
+
+
+def _quoted(text: str) -> str:
+    """A basic string of TOML; for printable text its escapes are those of JSON."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def vocabulary_from_dict(data: Any, *, where: str = "vocabulary") -> Vocabulary:
@@ -176,14 +218,14 @@ def _class_from_dict(data: Any, where: str) -> VocabularyClass:
 def _check_class_names(classes: tuple[VocabularyClass, ...], where: str) -> None:
     """`normal` is implied, and neither a name nor a label may mean two classes."""
     for i, c in enumerate(classes):
-        if NORMAL_CLASS in (fold(c.name), fold(c.label)):
+        if NORMAL_CLASS in (folded(c.name), folded(c.label)):
             remedy = "remove it: 'normal' is always row 0; describe it in normal_phrases"
             raise UsageError(f"{where}: classes[{i}] is named 'normal'", remedy=remedy)
     _check_unique(tuple(c.name for c in classes), f"{where}: class name", "give each class its own name")
     _check_unique(tuple(c.dataset_label for c in classes), f"{where}: class label", "give each class its own label")
-    owner = {fold(c.name): c for c in classes}
+    owner = {folded(c.name): c for c in classes}
     for c in classes:
-        other = owner.get(fold(c.dataset_label), c)
+        other = owner.get(folded(c.dataset_label), c)
         if other is not c:
             remedy = "give each class its own label"
             raise UsageError(f"{where}: label '{c.label}' of '{c.name}' is the name of another class", remedy=remedy)
@@ -192,9 +234,9 @@ def _check_class_names(classes: tuple[VocabularyClass, ...], where: str) -> None
 def _check_unique(texts: tuple[str, ...], where: str, remedy: str) -> None:
     seen: set[str] = set()
     for text in texts:
-        if fold(text) in seen:
+        if folded(text) in seen:
             raise UsageError(f"{where} '{text}' appears twice", remedy=remedy)
-        seen.add(fold(text))
+        seen.add(folded(text))
 
 
 def _checked_table(data: Any, known: tuple[str, ...], required: tuple[str, ...], where: str) -> Mapping[str, Any]:
@@ -233,11 +275,6 @@ def _checked_text(value: Any, where: str) -> str:
     return text
 
 
-def fold(text: str) -> str:
-    """Two texts that only differ in case, spaces, `-` or `_` are the same to a reader."""
-    return unicodedata.normalize("NFC", re.sub(r"[\s_-]+", "", text).casefold())
-
-
 def normalized(text: str) -> str:
     """Stripped, and in Unicode's composed form: folders copied from a Mac have `é` as two characters."""
     return unicodedata.normalize("NFC", text.strip())
@@ -262,14 +299,51 @@ def _parse_vocabulary(text: str, where: str) -> Vocabulary:
         RecursionError,
     ) as exc:  # TOMLDecodeError names line and column; numbers too long, nests too deep
         raise UsageError(f"{where}: not valid TOML: {exc}", remedy="correct that line; texts go in quotes") from exc
-    return vocabulary_from_dict(data, where=where)
+    try:
+        return vocabulary_from_dict(data, where=where)
+    except UsageError as exc:
+        line = _line_of(exc.what, text, data, where)
+        if line is None:
+            raise
+        raise UsageError(f"{where}, line {line}{exc.what.removeprefix(where)}", remedy=exc.remedy) from exc
+
+
+def _line_of(problem: str, text: str, data: dict[str, Any], where: str) -> int | None:
+    """The line that brings a problem into a file: the first up to which the file has the same one.
+
+    TOML's parser tells no lines. A part of the file gets what only follows later, and a list that goes on is closed.
+    None where the problem is that something is missing from the whole file.
+    """
+    lacking = {key: value for key, value in _SOUND.items() if key in data}
+    lines = text.split("\n")
+    for count in range(len(lines) + 1) if len(lines) <= _MAX_LINES else ():
+        part = "\n".join(lines[:count])
+        if any(_problem(part + end, lacking, where) == problem for end in ("", "\n]", "\n]}]")):
+            return count or None
+    return None
+
+
+def _problem(text: str, lacking: dict[str, Any], where: str) -> str | None:
+    """What is wrong with a part of a file; None where nothing is, or it is no TOML."""
+    try:
+        vocabulary_from_dict({**lacking, **tomllib.loads(text)}, where=where)
+    except UsageError as exc:
+        return exc.what
+    except (ValueError, RecursionError):
+        return None
+    return None
 
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")  # some editors on Windows write a byte order mark
+        content = path.read_bytes()
+        return content.decode("utf-8-sig")  # some editors on Windows write a byte order mark
+    except UnicodeDecodeError as exc:
+        line = content.count(b"\n", 0, exc.start) + 1
+        what = f"vocabulary file {path} cannot be read: line {line} is not UTF-8"
+        raise UsageError(what, remedy="save it again as UTF-8") from exc
     except FileNotFoundError as exc:
         remedy = f"check the path, or use a shipped vocabulary: {', '.join(shipped_vocabularies())}"
         raise UsageError(f"vocabulary file {path} does not exist", remedy=remedy) from exc
-    except (OSError, ValueError) as exc:  # ValueError: not UTF-8, or a NUL byte in the path
+    except (OSError, ValueError) as exc:  # ValueError: a NUL byte in the path
         raise UsageError(f"vocabulary file {path} cannot be read: {exc}", remedy="give a UTF-8 .toml file") from exc

@@ -47,8 +47,9 @@ def cli(*arguments: str, cwd: Path, command: list[str] | None = None) -> subproc
 
 def assert_refused(done: subprocess.CompletedProcess[str], code: int, what: str, fix: str = "") -> None:
     """One line of what, one of the remedy, the exit code, and nothing else."""
-    # rich ends an empty progress bar with an empty line where there is no terminal
-    lines = [line for line in done.stderr.splitlines() if line and not line.startswith("ONNX Runtime ")]
+    # a line of progress stands before, "[0:02] ...", where the machine was slow
+    told = ("ONNX Runtime ", "[")
+    lines = [line for line in done.stderr.splitlines() if line and not line.startswith(told)]
     assert "Traceback" not in done.stderr
     assert len(lines) == 2, done.stderr
     assert lines[0].startswith("error: ")
@@ -244,6 +245,40 @@ def test_a_camera_of_cameras_toml(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert (told["stride"], told["threshold_on"], told["sampled_frames"]) == (5, 0.25, 4)
     assert written(tmp_path / "stprompt-edge-out") == FIVE
+
+
+def test_a_vocabulary_is_shown_saved_edited_and_checked(tmp_path: Path) -> None:
+    listed = cli("vocabulary", "show", cwd=tmp_path)
+    assert (listed.returncode, listed.stderr) == (0, "")
+    assert {"scenes", "ucf-crime"} <= set(listed.stdout.split())
+    shown = cli("vocabulary", "show", "scenes", cwd=tmp_path)
+    edited = shown.stdout.replace('"scenes"', '"yard"').replace('name = "running"', 'name = "running"\nlabel = "Run"')
+    (tmp_path / "my.toml").write_text(edited, encoding="utf-8")
+    checked = cli("vocabulary", "check", "my.toml", cwd=tmp_path)
+    assert (checked.returncode, checked.stderr) == (0, "")
+    assert checked.stdout == "ok: my.toml: vocabulary 'yard', 8 classes, 20 phrases, 13 normal phrases\n"
+    again = cli("vocabulary", "show", "my.toml", cwd=tmp_path)
+    assert again.stdout == edited
+    (tmp_path / "my.toml").write_text(edited.replace("label =", "lable ="), encoding="utf-8")
+    line = 1 + edited[: edited.index('label = "Run"')].count("\n")
+    bad = cli("vocabulary", "check", "my.toml", cwd=tmp_path)
+    assert_refused(bad, 2, rf"my.toml, line {line}: classes\[7\]: unknown key 'lable'", "did you mean 'label'")
+    assert_refused(cli("vocabulary", "check", "no.toml", cwd=tmp_path), 2, "no.toml does not exist", "check the path")
+    assert_refused(cli("vocabulary", "show", "scene", cwd=tmp_path), 2, "'scene'", "did you mean 'scenes'")
+
+
+def test_the_packaged_bundle_says_what_it_knows_before_any_result(tmp_path: Path) -> None:
+    videos.write_video(tmp_path / "street.mp4", fps=25, frames=50)
+    done = cli("run", "street.mp4", "--out", "out", cwd=tmp_path)
+    caution = "the CLIP was trained on rendered scenes only: on footage of real cameras its scores mean little"
+    lines = done.stderr.splitlines()
+    assert [line for line in lines if "rendered scenes" in line] == [f"warning: {caution}"]
+    assert lines.index(f"warning: {caution}") < next(i for i, line in enumerate(lines) if "camera frames" in line)
+    told = summary(tmp_path / "out")
+    assert (told["warnings"], told["stride"]) == ([caution], 8)  # nothing about a stride that nobody set
+    assert "50 camera frames, 7 sampled (1 of 8)" in done.stderr
+    warned = cli("run", "street.mp4", "--out", "out", "--stride", "2", cwd=tmp_path)
+    assert "stride 8 is closest" in warned.stderr
 
 
 def test_a_broken_cameras_toml(tmp_path: Path) -> None:

@@ -1,13 +1,25 @@
 """What a person reads while something runs, and after."""
 
 import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich import progress as rich_progress
 from rich.console import Console
 
-from stprompt_edge.console import TABLE_ROWS, epoch_line, extraction_report, live_steps, live_training, training_table
+from stprompt_edge.console import (
+    TABLE_ROWS,
+    epoch_line,
+    extraction_report,
+    live_run,
+    live_steps,
+    live_training,
+    training_table,
+)
+from stprompt_edge.runtime.pipeline import Progress
 from stprompt_edge.training.curves import EpochFigures
 from stprompt_edge.training.extraction import Extraction
 
@@ -28,12 +40,35 @@ def test_the_time_left_survives_steps_of_minutes(monkeypatch: pytest.MonkeyPatch
             bars.append(self)
 
     monkeypatch.setattr("stprompt_edge.console.Bar", Clocked)
-    with live_steps(Console(file=io.StringIO(), width=120)) as show:
+    with live_steps(Console(file=io.StringIO(), width=120, force_terminal=True, _environ={})) as show:
         for minute in range(4):
             now[0] = 60.0 * minute
             show(f"{minute} of 10 videos", minute / 10)
         assert "3 of 10 videos" in text_of(bars[0])
         assert "left 0:07:00" in text_of(bars[0])
+
+
+def test_elsewhere_steps_and_a_run_are_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[str, str]] = []
+
+    @contextmanager
+    def listening(console: Console) -> Iterator[Callable[[str, str], None]]:
+        yield lambda step, text: told.append((step, text))
+
+    monkeypatch.setattr("stprompt_edge.console.plain_progress", listening)
+    console = Console(file=io.StringIO(), width=120)
+    with live_steps(console) as show:
+        show("exporting fp32", 0.25)
+    where = Progress(camera_frame=99, camera_frames=None, frames_per_second=51.6, score=0.9, alarm=True, events=2)
+    with live_run(console, 0.5) as follow:
+        follow(where)
+        follow(replace(where, camera_frames=300, alarm=False))
+    assert told == [
+        ("exporting fp32", "25% exporting fp32"),
+        ("watching", "frame 100, 52 frames/s, score 0.900, alarm, 2 events"),
+        ("watching", "frame 100 of 300, 52 frames/s, score 0.900, 2 events"),
+    ]
+    assert console.file.getvalue() == ""  # type: ignore[attr-defined]
 
 
 def test_a_file_name_in_the_progress_is_no_markup() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
 import time
@@ -31,6 +32,7 @@ from stprompt_edge.doctor.parsers import (
     parse_requirement,
     parse_version,
 )
+from stprompt_edge.errors import EnvironmentFailure, UsageError
 from stprompt_edge.runtime.sources.gstreamer import PACKAGES
 from tests.fakes.device import install
 
@@ -63,13 +65,13 @@ def only(checks: tuple[Check, ...], name: str) -> Check:
     [
         ("", "", (), "measure before choosing"),
         ("\x00\xff:::\n:\nflags", "", (), "measure before choosing"),
-        ("model name\t: AMD EPYC\nflags\t\t: fpu avx2 sse", "AMD EPYC", ("AVX2",), "may saturate"),
+        ("model name\t: AMD EPYC\nflags\t\t: fpu avx2 sse", "AMD EPYC", ("AVX2",), "7-bit weights keep its sums exact"),
         ("flags : avx2 avx512_vnni avx_vnni", "", ("AVX-512 VNNI", "AVX-VNNI", "AVX2"), "dot products in hardware"),
         ("flags : amx_int8 avx2 avx512_vnni", "", ("AMX int8", "AVX-512 VNNI", "AVX2"), "tiles in hardware"),
         ("Features\t: fp asimd asimddp\nHardware\t: BCM2711", "BCM2711", ("dotprod", "NEON"), "dot products"),
         ("Features : asimd neon i8mm", "", ("i8mm", "NEON"), "matrix products in hardware"),
         ("Features : asimd", "", ("NEON",), "gains little"),
-        ("flags : avx2\nflags : sse", "", ("AVX2",), "may saturate"),
+        ("flags : avx2\nflags : sse", "", ("AVX2",), "7-bit weights keep its sums exact"),
     ],
 )
 def test_cpu_flags(text: str, model: str, features: tuple[str, ...], meaning: str) -> None:
@@ -501,6 +503,44 @@ def test_the_trial_of_gstreamer(monkeypatch: pytest.MonkeyPatch) -> None:
     gst = SimpleNamespace(version=lambda: (1, 24, 2, 0), ElementFactory=Factory)
     monkeypatch.setattr("stprompt_edge.runtime.sources.gstreamer.import_gstreamer", lambda: (gst, None))
     assert trials.try_gstreamer() == {"version": "1.24.2", "decoders": ["vah264dec"]}
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [EnvironmentFailure("no gi here", remedy="install it"), UsageError("no gi here", remedy="install it")],
+)
+def test_a_trial_leaves_the_remedy_to_its_probe(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], failure: Exception
+) -> None:
+    def fail() -> None:
+        raise failure
+
+    monkeypatch.setattr(trials, "try_gstreamer", fail)
+    assert trials.run(["gstreamer"]) == 1
+    assert capsys.readouterr().err == "no gi here\n"
+
+
+def test_a_remedy_is_printed_once() -> None:
+    """In a process of its own, as `doctor` does it; where GStreamer is there, there is no remedy."""
+    check = only(probes.probe_gstreamer(Machine(timeout_s=60)), "GStreamer")
+    assert "fix" not in check.detail
+    assert "apt install" not in check.detail
+
+
+def test_every_extra_is_used_by_the_code() -> None:
+    root = Path(probes.__file__).parents[2]
+    code = "\n".join(path.read_text(encoding="utf-8") for path in (root / "stprompt_edge").rglob("*.py"))
+    modules = {"open_clip_torch": "open_clip", "scikit-learn": "sklearn", "pillow": "PIL", "cuda-python": "cuda"}
+    modules |= {"onnxruntime-gpu": "onnxruntime", "stprompt-edge": "stprompt_edge"}
+    requirements = [parse_requirement(line) for line in probes._checkout_requirements(root / "pyproject.toml")]
+    extras = {r.package: r.extra for r in requirements if r and r.extra not in ("", "dev")}
+    assert {"onnxruntime", "torch", "pillow", "tensorrt"} <= set(extras)
+    for package in extras:
+        module = modules.get(package, package.replace("-", "_"))
+        used = re.search(rf"""(^|\n)\s*(import|from) {module}\b|["']{module}[.\w]*["']""", code)
+        assert used or package in ("torchvision", "onnxscript"), (
+            package
+        )  # imported by open_clip, and by torch's exporter
 
 
 def test_cuda_graphs_are_no_subject_without_pycuda() -> None:

@@ -57,6 +57,17 @@ def test_a_remedy_is_not_optional(kind: type[StpromptEdgeError]) -> None:
         ("fp16", ["fp16"], "did you mean 'fp16'? known: fp16"),
         ("fp17", ["fp32", "cpu8", "fp16"], "did you mean 'fp16'? known: cpu8, fp16, fp32"),
         ("quite different", ["b", "a"], "known: a, b"),
+        ("fight", ["fire", "fighting"], "did you mean 'fighting'? known: fighting, fire"),
+        ("FIGHTS", ["fire", "Fighting"], "did you mean 'Fighting'? known: Fighting, fire"),
+        ("road-accident", ["normal", "RoadAccidents"], "did you mean 'RoadAccidents'? known: RoadAccidents, normal"),
+        ("car", ["cat", "car on the pavement"], "did you mean 'cat'? known: car on the pavement, cat"),
+        ("car", ["dog", "car on the pavement"], "did you mean 'car on the pavement'? known: car on the pavement, dog"),
+        (
+            "Cyclist_on",
+            ["cyclist on the pavement"],
+            "did you mean 'cyclist on the pavement'? known: cyclist on the pavement",
+        ),
+        ("ca", ["car on the pavement"], "known: car on the pavement"),
     ],
 )
 def test_nearest(name: str, known: list[str], expected: str) -> None:

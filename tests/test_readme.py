@@ -10,6 +10,7 @@ from benchmarks.readme import PAGES, README, render
 from stprompt_edge.bundle import ENCODER_NAMES
 from stprompt_edge.errors import CheckFailed, EnvironmentFailure, SourceError, UsageError
 from stprompt_edge.runtime.cameras import load_camera
+from stprompt_edge.vocabulary import load_vocabulary
 
 TEXT = README.read_text(encoding="utf-8")
 
@@ -32,12 +33,23 @@ def test_a_missing_section_is_an_error(page: Path, name: str) -> None:
         render(page, text)
 
 
+def toml_example(beginning: str) -> str:
+    (found,) = (text for text in re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL) if text.startswith(beginning))
+    return found
+
+
 def test_the_camera_example_loads(tmp_path: Path) -> None:
-    example = re.search(r"```toml\n(.*?)```", TEXT, re.DOTALL)
-    assert example
     path = tmp_path / "cameras.toml"
-    path.write_text(example[1])
+    path.write_text(toml_example("[cameras"))
     assert load_camera("camera0", path).stride == 16
+
+
+def test_the_vocabulary_example_loads(tmp_path: Path) -> None:
+    path = tmp_path / "my.toml"
+    path.write_text(toml_example("name ="))
+    vocabulary = load_vocabulary(path)
+    assert vocabulary.class_names == ("normal", "fighting", "person on the tracks")
+    assert vocabulary.row_of_label("Trespassing") == 2
 
 
 @pytest.mark.parametrize("error", [UsageError, CheckFailed, SourceError, EnvironmentFailure])

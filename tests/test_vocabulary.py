@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,19 @@ from hypothesis import strategies as st
 
 from stprompt_edge.errors import UsageError
 from stprompt_edge.vocabulary import (
+    EDITING,
     Vocabulary,
     load_vocabulary,
     shipped_vocabularies,
     vocabulary_from_dict,
     vocabulary_to_dict,
+    vocabulary_to_toml,
 )
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 SMALL: dict[str, Any] = {
     "name": "site",
@@ -128,7 +136,8 @@ def test_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
         (b"x = " + b"[" * 100_000, "not valid TOML"),
         (b"x = " + b"9" * 100_000, "not valid TOML"),
         (b"", "key 'name' is missing"),
-        (b'nme = "x"\n', "mine.toml: unknown key 'nme'"),
+        (b'nme = "x"\n', "mine.toml, line 1: unknown key 'nme'"),
+        (b'name = "x"\n# \xff\n', "line 2 is not UTF-8"),
     ],
 )
 def test_a_bad_file_is_named(tmp_path: Path, content: bytes, match: str) -> None:
@@ -191,6 +200,62 @@ def test_what_does_not_fit_is_refused(data: Any, match: str) -> None:
     assert caught.value.remedy
 
 
+HEAD = 'name = "x"\nnormal_phrases = ["a yard"]\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "match"),
+    [
+        ('# mine\n\nnme = "x"\n', 3, "unknown key 'nme'"),
+        (HEAD + '\n[[classes]]\nname = "fire"\n\n[[classes]]\nnam = "b"\n', 8, r"classes\[1\]: unknown key 'nam'"),
+        (HEAD + '[[classes]]\nname = "fire"\n[[classes]]\nphrases = []\n', 5, r"classes\[1\]: key 'name' is missing"),
+        (HEAD + '[[classes]]\nname = "f"\nphrases = [\n  "a",\n  "",\n  "b",\n]\n', 7, r"phrases\[1\]: text is empty"),
+        (HEAD + '[[classes]]\nname = "fire"\nphrases = [\n  "a",\n  "A",\n]\n', 7, "phrase 'A' appears twice"),
+        (HEAD + '[[classes]]\nname = "fire"\nphrases = [\n  3,\n]\n', 6, "got a number, expected text"),
+        (HEAD + '[[classes]]\nname = "fire"\n[[classes]]\nname = "FIRE"\n', 6, "class name 'FIRE' appears twice"),
+        ('classes = [\n{name = "f"},\n{nam = "b"},\n]\nname = "x"\nnormal_phrases = ["y"]\n', 3, "unknown key 'nam'"),
+        ('name = "x"\nnormal_phrases = ["flames"]\n[[classes]]\nname = "f"\nphrases = [\n"a",\n"Flames",\n]\n', 7,
+         "'flames' appears twice"),
+        (HEAD + "classes = []\n", 3, "classes is empty"),
+        ('normal_phrases = ["y"]\nname = """\nx\ny"""\nclasses = [{name = "f"}]\n', 4, "name: text is empty or not"),
+    ],
+)  # fmt: skip
+def test_a_problem_has_its_line(tmp_path: Path, text: str, line: int, match: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError, match=rf"mine.toml, line {line}: .*{match}"):
+        load_vocabulary(path)
+
+
+@pytest.mark.parametrize("text", ["", 'name = "x"\n', "name = 3\n" + "# more\n" * 2000])
+def test_what_is_missing_has_no_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError, match=r"mine.toml: key '\w+' is missing"):
+        load_vocabulary(path)
+
+
+@pytest.mark.parametrize("name", shipped_vocabularies())
+def test_a_vocabulary_that_is_shown_loads_again(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(vocabulary_to_toml(load_vocabulary(name), EDITING), encoding="utf-8")
+    assert load_vocabulary(path) == load_vocabulary(name)
+
+
+@pytest.mark.parametrize(
+    ("label", "suggested"),
+    [
+        ("fires", "fires (did you mean 'fire'?)"),
+        ("ROAD", "ROAD (did you mean 'RoadAccidents'?)"),
+        ("norml", "norml (did you mean 'normal'?)"),
+        ("xyz", "xyz"),
+        ("abnormal", "abnormal"),
+    ],
+)
+def test_a_label_with_the_class_that_was_meant(label: str, suggested: str) -> None:
+    assert vocabulary_from_dict(SMALL).with_suggestion(label) == suggested
+
+
 json_like = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
@@ -217,5 +282,6 @@ def test_any_data_gives_a_vocabulary_or_a_usage_error(data: Any) -> None:
         return
     assert isinstance(vocabulary, Vocabulary)
     assert vocabulary_from_dict(vocabulary_to_dict(vocabulary)) == vocabulary
+    assert vocabulary_from_dict(tomllib.loads(vocabulary_to_toml(vocabulary))) == vocabulary
     for row, c in enumerate(vocabulary.classes, start=1):
         assert vocabulary.row_of_label(c.dataset_label) == vocabulary.row_of_label(c.name) == row

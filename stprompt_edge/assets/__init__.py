@@ -5,7 +5,9 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
-__all__ = ["DEMO_BUNDLE", "DEMO_CLIP", "DEMO_WEIGHTS"]
+__all__ = ["DEMO_BUNDLE", "DEMO_CLIP", "DEMO_MODEL", "DEMO_WEIGHTS"]
+
+DEMO_MODEL = "stprompt-demo-16"  # the small CLIP's name: where it is trained, it sees rendered scenes only
 
 _DEMO = Path(str(resources.files(__name__))) / "demo"
 DEMO_CLIP = _DEMO / "clip.mp4"

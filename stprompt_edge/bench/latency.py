@@ -22,6 +22,7 @@ from stprompt_edge.runtime.backends.base import Backend, Encoded
 from stprompt_edge.runtime.detector import Detector, LocalizeWhen
 from stprompt_edge.runtime.pipeline import versions
 from stprompt_edge.runtime.records import CameraFrame, StageLatency
+from stprompt_edge.runtime.sampler import default_stride
 from stprompt_edge.runtime.sources import open_source
 from stprompt_edge.runtime.timing import StageTimer, peak_rss_mib
 
@@ -45,7 +46,7 @@ class BenchResult:
     bare_encode: StageLatency  # the encoder alone, on the very inputs of the watch step
     reference: StageLatency | None  # literal step: frame and each fine window resized and encoded alone
     sampled_frames_per_second: float
-    cameras: float  # of 25 fps at the bundle's stride
+    cameras: float  # of 25 fps at the stride that `run` takes for those
     stride: int
     peak_rss_mib: float  # before the reference, which needs far more, was run
     machine: dict[str, str]
@@ -115,7 +116,7 @@ def bench(
     on_device = _measure_device(_with_motion(bundle, "pixel"), backend, frames)
     rss = peak_rss_mib()
     per_second = 1e3 / (on_device or watch)["step"].p50_ms
-    stride = bundle.manifest.method.stride
+    stride = default_stride(bundle.manifest.method, CAMERA_FPS)
     return BenchResult(
         backend=backend.description,
         frames=len(frames),

@@ -1,7 +1,7 @@
 """Which frames of the footage int8 is calibrated with, and which others it is judged by.
 
-All footage is looked at once, at the bundle's stride. Frames to calibrate with are picked far from each other in time,
-brightness and motion; the gate's are spread evenly and none of them is calibrated with.
+All footage is looked at once, at the stride that `run` would take. Frames to calibrate with are picked far from each
+other in time, brightness and motion; the gate's are spread evenly and none of them is calibrated with.
 
 Suffixes: N sampled frames, K fine windows.
 """
@@ -21,6 +21,7 @@ from stprompt_edge.preprocess import Preprocessor
 from stprompt_edge.runtime.addresses import file_path
 from stprompt_edge.runtime.motion import SecondDifference, pixel_motion, select_windows
 from stprompt_edge.runtime.records import CameraFrame
+from stprompt_edge.runtime.sampler import default_stride
 from stprompt_edge.runtime.sources import Source, expected_frames, open_source
 
 GATE_FRAMES = 12  # to judge by
@@ -102,10 +103,10 @@ def look_through(
     """
     preprocess, geometry, method = Preprocessor(bundle.preprocessing), bundle.geometry, bundle.manifest.method
     count = geometry.fine_count if method.motion == "feature" else method.windows
-    step = step_of(source, method.stride, wanted)
     difference = SecondDifference("causal")
     found = []
     with _open(source) as opened:
+        step = step_of(source, default_stride(method, opened.info.known_fps), wanted)
         total = opened.info.frame_count or 0
         for frame in opened.frames(lambda index: index % step == 0):
             seen(min(frame.index / total, 1.0) if total else 0.0)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stprompt_edge.bundle import MANIFEST_NAME, Bundle, staged_folder
+from stprompt_edge.listing import is_data
 
 _CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK}  # FAT, some network file systems
 
@@ -28,6 +29,8 @@ def amended_bundle(bundle: Bundle, replaced: Collection[str]) -> Iterator[Path]:
     with staged_folder(bundle.path) as folder:
         left_out = {MANIFEST_NAME, *replaced}  # never links: writing to one would change the bundle that is in use
         for path in sorted(bundle.path.resolve().iterdir()):
+            if not is_data(path.name):
+                continue
             if path.is_dir():
                 shutil.copytree(path, folder / path.name, symlinks=True, copy_function=_link)
             elif path.name not in left_out:

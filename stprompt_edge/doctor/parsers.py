@@ -12,7 +12,11 @@ INT8_FEATURES = (
     ("avx_vnni", "AVX-VNNI", "int8 dot products in hardware: int8 is the fastest choice"),
     ("i8mm", "i8mm", "int8 matrix products in hardware: int8 is the fastest choice"),
     ("asimddp", "dotprod", "int8 dot products in hardware: int8 is the fastest choice"),
-    ("avx2", "AVX2", "int8 runs without dot-product instructions: it gains less, and sums may saturate; check parity"),
+    (
+        "avx2",
+        "AVX2",
+        "int8 runs without dot-product instructions: it gains less; cpu8's 7-bit weights keep its sums exact",
+    ),
     ("asimd", "NEON", "int8 runs without dot-product instructions: it gains little; measure before choosing it"),
     ("neon", "NEON", "int8 runs without dot-product instructions: it gains little; measure before choosing it"),
 )

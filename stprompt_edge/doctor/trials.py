@@ -21,6 +21,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from stprompt_edge.errors import StpromptEdgeError
+
 CPU_PROVIDER = "CPUExecutionProvider"
 
 # y = x @ [[1, 0], [0, 1], [2, -1]] + [10, 20] for x [1, 3] float32. Made with onnx.helper: a MatMul and an Add node, w
@@ -153,9 +155,17 @@ def _main(arguments: Sequence[str]) -> int:
     return 0
 
 
-if __name__ == "__main__":
+def run(arguments: Sequence[str]) -> int:
+    """The exit code; a failure's reason is the last line of standard error: the parent wants no traceback."""
     try:
-        sys.exit(_main(sys.argv[1:]))
-    except Exception as exc:  # the parent wants the reason, not a traceback
-        print(f"{type(exc).__name__}: {exc}".replace("\n", " "), file=sys.stderr)
-        sys.exit(1)
+        return _main(arguments)
+    except StpromptEdgeError as exc:
+        reason = exc.what  # its remedy is the probe's to say
+    except Exception as exc:
+        reason = f"{type(exc).__name__}: {exc}"
+    print(reason.replace("\n", " "), file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:]))

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from stprompt_edge.assets import DEMO_WEIGHTS
+from stprompt_edge.assets import DEMO_MODEL, DEMO_WEIGHTS
 from stprompt_edge.errors import EnvironmentFailure, UsageError, nearest
 from stprompt_edge.preprocess import CLIP_MEAN_RGB, CLIP_STD_RGB, Preprocessing
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # imports pydantic, which the model does without
     from stprompt_edge.bundle import ClipSection
 
 NO_WEIGHTS = "none"  # --pretrained none
-DEMO_MODEL, DEMO_TAG = "stprompt-demo-16", "demo"  # --pretrained demo: weights that ship in the package
+DEMO_TAG = "demo"  # --pretrained demo: weights that ship in the package
 RANDOM_IN_DEMO = "token_embedding.weight"  # seeded random vectors tell words apart; two thirds of all weights
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from stprompt_edge.errors import SourceError, UsageError, nearest
+from stprompt_edge.listing import is_data
 from stprompt_edge.masking import PIPELINE
 from stprompt_edge.runtime.addresses import parse_address, refuse_half_address, scheme_of
 
@@ -144,7 +145,7 @@ def nearest_source(text: str, cameras: dict[str, Any]) -> str:
     """The remedy for a path or camera that does not exist: the closest camera or file name."""
     folder, name = os.path.split(text)
     files = os.listdir(folder or ".") if os.path.isdir(folder or ".") and os.access(folder or ".", os.R_OK) else []
-    for known, prefix in ((list(cameras), ""), (files, folder)):
+    for known, prefix in ((list(cameras), ""), ([file for file in files if is_data(file)], folder)):
         close = difflib.get_close_matches(name, known, n=1)
         if close:
             return f"did you mean '{os.path.join(prefix, close[0])}'?"

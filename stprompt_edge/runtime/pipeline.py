@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from stprompt_edge import __version__
-from stprompt_edge.bundle import Bundle
+from stprompt_edge.assets import DEMO_CLIP, DEMO_MODEL
+from stprompt_edge.bundle import NO_WEIGHTS, Bundle
 from stprompt_edge.errors import SourceError, UsageError
 from stprompt_edge.masking import masked
 from stprompt_edge.overwriting import Input
@@ -23,7 +24,7 @@ from stprompt_edge.runtime.cameras import CameraConfig
 from stprompt_edge.runtime.detector import DetectedFrame, Detector, LocalizeWhen
 from stprompt_edge.runtime.reader import FrameReader
 from stprompt_edge.runtime.records import CameraFrame, Event, RunFacts, RunSummary
-from stprompt_edge.runtime.sampler import Sampler, stride_warning
+from stprompt_edge.runtime.sampler import Sampler, default_stride, stride_warning
 from stprompt_edge.runtime.sinks import OutputFolder
 from stprompt_edge.runtime.source_files import source_files
 from stprompt_edge.runtime.sources import Source, open_source
@@ -44,11 +45,13 @@ class RunSettings:
     localize: LocalizeWhen = "alarm"
     save_video: bool | None = None  # None: for files, not for live sources, which have no end
     max_frames: int | None = None
-    stride: int | None = None
+    stride: int | None = None  # None also where the bundle's seconds between samples and the source's rate make it
     threshold: float | None = None
     stream: int | None = None  # None: the one that a player would show
     live: bool | None = None  # None: as the source's protocol says
     also_read: tuple[Path, ...] = ()  # files besides source and bundle that must not be written over: cameras.toml
+    fps: float | None = None  # of an image folder
+    times: str | None = None  # of an image folder, see `sources.image_times`
 
     def __post_init__(self) -> None:
         if self.max_frames is not None and self.max_frames < 1:
@@ -85,6 +88,7 @@ def run(
     *,
     stop: threading.Event | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
+    warn: Callable[[str], None] = lambda line: None,
 ) -> RunResult:
     """Watch one source to its end, or until `stop` is set, and write the output folder.
 
@@ -95,6 +99,7 @@ def run(
         settings: what the user asked for.
         stop: set it to end early; the outputs are finished all the same and the summary says `interrupted`.
         on_progress: called after each detection.
+        warn: told what to know before any result, once the source is open; the summary has it too.
 
     Raises:
         SourceError: the source cannot be opened, or a live one failed; then the outputs are finished first.
@@ -103,9 +108,11 @@ def run(
     """
     stop = stop or threading.Event()
     alarm = AlarmSettings.from_bundle(bundle.manifest.alarm, _first(settings.threshold, camera.threshold))
-    sampler = Sampler(_first(settings.stride, camera.stride) or bundle.manifest.method.stride)
     stream, live = _first(settings.stream, camera.stream), _first(settings.live, camera.live)
-    with open_source(camera.source, stream=stream, live=live) as source:
+    fps = _first(settings.fps, camera.fps)
+    with open_source(camera.source, stream=stream, live=live, fps=fps, times=settings.times) as source:
+        stride = _first(settings.stride, camera.stride)
+        sampler = Sampler(default_stride(bundle.manifest.method, source.info.known_fps) if stride is None else stride)
         save_video = not source.info.live if settings.save_video is None else settings.save_video
         facts = _facts(source, bundle, backend, alarm, sampler)
         detector = Detector(bundle, backend, alarm=alarm, localize=settings.localize)
@@ -113,9 +120,12 @@ def run(
             source.planar = sampler.takes
         inputs = _inputs(camera, bundle, settings)
         with OutputFolder(settings.out, facts, save_video=save_video, inputs=inputs) as outputs:
+            known = _known_warnings(source, sampler, bundle)
+            for line in known:
+                warn(line)
             watch = _Watch(detector, outputs, source, on_progress)
             failure = watch.follow(sampler, stop, settings.max_frames, save_video)
-            warnings = _warnings(source, sampler, bundle, watch.dropped_frames, failure)
+            warnings = _all_warnings(known, source, sampler, watch.dropped_frames, failure)
             summary = watch.summary(stop.is_set(), warnings)
             files = outputs.finish(summary)
             summary = dataclasses.replace(summary, warnings=(*summary.warnings, *outputs.warnings))
@@ -253,7 +263,9 @@ def describe_bundle(bundle: Bundle) -> dict[str, str]:
     """A bundle for people: label -> value."""
     manifest = bundle.manifest
     method = manifest.method
-    weights = f"random, seed {manifest.clip.seed}" if manifest.clip.pretrained == "none" else manifest.clip.pretrained
+    seconds = method.seconds_between_samples
+    is_random = manifest.clip.pretrained == NO_WEIGHTS
+    weights = f"random, seed {manifest.clip.seed}" if is_random else manifest.clip.pretrained
     facts = {
         "bundle": str(bundle.path),
         "made by": manifest.created_by,
@@ -262,7 +274,7 @@ def describe_bundle(bundle: Bundle) -> dict[str, str]:
         "vocabulary": f"{bundle.vocabulary.name}, {len(bundle.vocabulary.classes)} classes",
         "motion": f"{method.motion}, {method.motion_timing}, {method.windows} of {bundle.geometry.fine_count} windows",
         "adapter": f"sigma {method.sigma:g} sampled frames",
-        "stride": f"{method.stride} camera frames",
+        "stride": f"{method.stride} camera frames" + (f", {seconds:.3g} s" if seconds else ""),
         "precisions": ", ".join(bundle.precisions),
     }
     for precision, figures in manifest.parity.items():
@@ -279,17 +291,37 @@ def describe_bundle(bundle: Bundle) -> dict[str, str]:
     return facts
 
 
-def _warnings(
-    source: Source, sampler: Sampler, bundle: Bundle, dropped: int, failure: SourceError | None
+def cautions(bundle: Bundle, source: str = "") -> tuple[str, ...]:
+    """What to know of a bundle before any of its results.
+
+    Args:
+        bundle: about to be used.
+        source: as the user typed it; the packaged clip is a rendered scene, which the packaged bundle knows.
+    """
+    clip = bundle.manifest.clip
+    if clip.pretrained == NO_WEIGHTS:
+        return ("the CLIP weights are random: scores mean nothing",)
+    if clip.model == DEMO_MODEL and source != str(DEMO_CLIP):
+        return ("the CLIP was trained on rendered scenes only: on footage of real cameras its scores mean little",)
+    return ()
+
+
+def assumed_rate(fps: float) -> str:
+    """The warning where a source has no rate of its own, as a folder of images, and nobody said it."""
+    return f"the source has no rate of its own, {fps:g} fps assumed: give --fps"
+
+
+def _known_warnings(source: Source, sampler: Sampler, bundle: Bundle) -> tuple[str, ...]:
+    """Those that are known before the first frame."""
+    info, trained = source.info, bundle.manifest.method.seconds_between_samples or 0.0
+    unlike = stride_warning(sampler.stride, info.known_fps, trained)
+    assumed = assumed_rate(info.fps) if info.fps_assumed else None
+    return (*cautions(bundle, info.name), *(line for line in (assumed, unlike) if line))
+
+
+def _all_warnings(
+    known: tuple[str, ...], source: Source, sampler: Sampler, dropped: int, failure: SourceError | None
 ) -> tuple[str, ...]:
-    trained = bundle.manifest.method.seconds_between_samples or 0.0
-    random = "this bundle's CLIP weights are random: its scores mean nothing"
     late = f"{dropped} frames dropped: they came faster than this machine takes them at stride {sampler.stride}"
-    found = [
-        *source.warnings,
-        late if dropped else None,
-        stride_warning(sampler.stride, source.info.fps, trained),
-        random if bundle.manifest.clip.pretrained == "none" else None,
-        failure and failure.what,
-    ]
+    found = [*known, *source.warnings, late if dropped else None, failure.what if failure else None]
     return tuple(masked(warning) for warning in found if warning)

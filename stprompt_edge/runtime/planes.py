@@ -73,7 +73,7 @@ def orientation(frame: av.VideoFrame) -> tuple[bool, int]:
     Quarter turns are counter-clockwise, as `np.rot90` counts. From the display matrix, whose rows a b u, c d v, x y w
     (16.16 fixed point) put the stored pixel (x, y) to (a x + c y, b x + d y); its angle counts to the nearest quarter.
     """
-    stored = frame.side_data.get("DISPLAYMATRIX")
+    stored: Any = frame.side_data.get("DISPLAYMATRIX")
     if stored is None:
         return False, 0
     a, b, _, c, d = (int(value) for value in np.frombuffer(bytes(stored)[:20], np.int32))

@@ -28,6 +28,12 @@ class SourceInfo:
     frame_count: int | None  # None when unknown (live, or a container without an index)
     live: bool  # live sources may drop frames, files never do
     codec: str
+    fps_assumed: bool = False  # nothing tells the rate of the pictures, and `fps` is a guess
+
+    @property
+    def known_fps(self) -> float:
+        """The rate where something tells it, else 0.0."""
+        return 0.0 if self.fps_assumed else self.fps
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", masked_source(self.name))

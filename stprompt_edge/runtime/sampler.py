@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from stprompt_edge.bundle import MethodSection
 from stprompt_edge.errors import UsageError
 
 SPACING_TOLERANCE = 2.0  # the adapter's kernel counts sampled frames: half or double the trained spacing still fits it
@@ -33,6 +34,22 @@ class Sampler:
         return self.stride / fps if fps > 0 else 0.0
 
 
+def default_stride(method: MethodSection, fps: float) -> int:
+    """The stride of a source where nobody gave one: as many seconds from sample to sample as in training.
+
+    Args:
+        method: the bundle's; its own stride is taken where the seconds or the rate are unknown.
+        fps: camera frames per second; 0.0 when unknown.
+    """
+    seconds = method.seconds_between_samples or 0.0
+    return closest_stride(seconds, fps) if seconds > 0 and 0 < fps < math.inf else method.stride
+
+
+def closest_stride(seconds: float, fps: float) -> int:
+    """Camera frames, at least 1, that come closest to so many seconds at `fps`."""
+    return max(1, round(seconds * fps))
+
+
 def stride_warning(stride: int, fps: float, trained_seconds: float) -> str | None:
     """A line for the user when the source is sampled much denser or sparser than the bundle's training videos.
 
@@ -49,7 +66,7 @@ def stride_warning(stride: int, fps: float, trained_seconds: float) -> str | Non
         return None
     if 1 / SPACING_TOLERANCE <= seconds / trained_seconds <= SPACING_TOLERANCE:
         return None
-    suggested = max(1, round(trained_seconds * fps))
+    suggested = closest_stride(trained_seconds, fps)
     if suggested == stride:
         return None
     return (

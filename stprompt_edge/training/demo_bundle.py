@@ -18,12 +18,12 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from stprompt_edge.assets import DEMO_BUNDLE, DEMO_CLIP, DEMO_WEIGHTS
+from stprompt_edge.assets import DEMO_BUNDLE, DEMO_CLIP, DEMO_MODEL, DEMO_WEIGHTS
 from stprompt_edge.bundle import Bundle
 from stprompt_edge.export.exporting import ExportSettings, Model, export_bundle
 from stprompt_edge.files import write_bytes_atomic
 from stprompt_edge.model.checkpoint import load_checkpoint
-from stprompt_edge.model.clip import DEMO_MODEL, DEMO_TAG, Clip, load_clip, packed_weights
+from stprompt_edge.model.clip import DEMO_TAG, Clip, load_clip, packed_weights
 from stprompt_edge.runtime.backends import open_backend
 from stprompt_edge.training.commands import TrainSettings, train
 from stprompt_edge.training.datasets import load_dataset
@@ -114,12 +114,13 @@ def _features(clip: Clip, work: Path, workers: int, say: Say) -> Path:
     settings = ExportSettings(precisions=("cpu8",), parity_video=DEMO_CLIP)
     bundle = export_bundle(Model.zero_shot(clip, load_vocabulary(VOCABULARY), stride), work / "encoder", settings)
     say("extracting features")
+    features = work / f"features-{clip.weights_sha256[:12]}"  # those of another encoder stay out of it
     extract_dataset(
         load_dataset(work / "scenes", "auto"),
-        work / "features",
+        features,
         ExtractionSettings(bundle=bundle.path, stride=stride, keep_windows=True, processes=workers),
     )
-    return work / "features"
+    return features
 
 
 def main() -> None:

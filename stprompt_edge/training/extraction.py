@@ -16,6 +16,7 @@ from stprompt_edge.errors import UsageError
 from stprompt_edge.files import LOCK_NAME, disk_errors, longest_name, only_writer, write_text_atomic
 from stprompt_edge.overwriting import Input, check_outputs, given_file
 from stprompt_edge.runtime.sources import expected_frames
+from stprompt_edge.training.continuation import Wanted, feature_path, videos_to_extract
 from stprompt_edge.training.datasets import (
     ABNORMAL,
     ABNORMAL_REMEDY,
@@ -41,7 +42,6 @@ from stprompt_edge.training.features import (
     load_segments,
     read_header,
     save_features,
-    source_size,
 )
 from stprompt_edge.training.published_features import check_settings, count_frames, published_origin, read_published
 from stprompt_edge.vocabulary import Vocabulary
@@ -94,8 +94,8 @@ def extract_dataset(
         stop: set it to end between two frames; the same call goes on where it stopped.
 
     Raises:
-        UsageError: if `out` cannot be written, another run writes there, two videos would share a feature file, a
-            feature file's name is too long, or every video is unreadable.
+        UsageError: if `out` cannot be written, another run writes there, other settings made what is in it, two videos
+            would share a feature file, a feature file's name is too long, or every video is unreadable.
         EnvironmentFailure: the disk is too small, or full; what was written stays and a later run goes on there.
         Also as `load_bundle` and `open_engine`.
     """
@@ -117,11 +117,15 @@ def _extract_missing(
     listener: Listener,
     stop: threading.Event,
 ) -> Extraction:
-    """What the engine decides is not there yet: features of another one are made again."""
-    todo = [video for video in dataset.videos if not _is_done(video, out, engine.origin, settings.keep_windows)]
+    """All that is not there yet."""
+    wanted = Wanted(origin=engine.origin, keep_windows=settings.keep_windows, fps=settings.fps)
+    todo = videos_to_extract(dataset, out, wanted)
     outcomes = []
     if todo:
-        jobs = [Job(name=video.name, video=video.path, target=feature_path(out, video)) for video in todo]
+        jobs = [
+            Job(name=video.name, video=video.path, target=feature_path(out, video), fps=video.fps_of(settings.fps))
+            for video in todo
+        ]
         frames = _count_frames(jobs, listener, stop)
         need = _need(
             frames, dataset, out, engine.origin, width=bundle.manifest.clip.embedding_width,
@@ -160,6 +164,8 @@ def extract_from_names(
     loaded = load_dataset(dataset, dataset_format)
     for line in training_warnings(loaded, bundle.vocabulary):
         listener.warn(line)
+    for line in _rate_warnings(loaded, settings.fps):
+        listener.warn(line)
     return extract_dataset(loaded, out, settings, listener, stop=stop)
 
 
@@ -174,7 +180,7 @@ def convert_dataset(
 
 def _convert_missing(dataset: Dataset, out: Path, listener: Listener, force: bool, stop: threading.Event) -> Extraction:
     origin, outcomes = published_origin(), []
-    todo = [video for video in dataset.videos if not _is_done(video, out, origin, keep_windows=False)]
+    todo = videos_to_extract(dataset, out, Wanted(origin=origin))
     if todo:
         frames = {video.name: count_frames(video.path) for video in todo}
         need = _need(frames, dataset, out, origin, width=PUBLISHED_WIDTH, fine_count=0, keep_windows=False)
@@ -230,17 +236,21 @@ def training_warnings(dataset: Dataset, vocabulary: Vocabulary) -> list[str]:
             row_of_label(vocabulary, label)
         except UsageError:
             unknown.append(label)
+    suggested = ", ".join(map(vocabulary.with_suggestion, unknown))
     if unknown:
         remedy = ABNORMAL_REMEDY if unknown == [ABNORMAL] else "give `train` one that has"
-        lines.append(f"the bundle's vocabulary '{vocabulary.name}' has no class {', '.join(unknown)}: {remedy}")
+        lines.append(f"the bundle's vocabulary '{vocabulary.name}' has no class {suggested}: {remedy}")
     return lines
 
 
-def feature_path(out: Path, video: LabelledVideo) -> Path:
-    """Where a video's features are: its name and another suffix behind its own, folders kept; always below `out`."""
-    name = Path(video.name)
-    path = out.joinpath(*(part for part in name.parts if part not in (name.anchor, "..")))
-    return path.with_name(path.name + ".safetensors")
+def _rate_warnings(dataset: Dataset, fps: float | None) -> list[str]:
+    folders = [video.name for video in dataset.videos if video.path.is_dir()]
+    if fps is not None or not folders:
+        return []
+    lost = "how many seconds lie between samples will not be known"
+    return [
+        f"{len(folders)} videos are image folders, which have no rate, the first is {folders[0]}: give --fps; {lost}"
+    ]
 
 
 def load_training_videos(
@@ -277,7 +287,8 @@ def load_training_videos(
                 file=path,
             )
         )
-    return videos, sorted(spacings)[len(spacings) // 2]
+    known = sorted(spacing for spacing in spacings if spacing > 0)
+    return videos, known[len(known) // 2] if known else 0.0
 
 
 def feature_files(folder: Path) -> list[Path]:
@@ -405,19 +416,6 @@ def _finish(dataset: Dataset, out: Path, outcomes: Sequence[Outcome], todo: int)
         missing=dataset.missing_videos,
         left=left,
     )
-
-
-def _is_done(video: LabelledVideo, out: Path, origin: FeatureOrigin, keep_windows: bool) -> bool:
-    """Are its features there, of this encoder and of the video as it is now?"""
-    path = feature_path(out, video)
-    if not path.exists():
-        return False
-    try:
-        header = read_header(path)
-    except UsageError:  # half a file of a killed machine: extracted again
-        return False
-    same_video = source_size(video.path) in (header.source_size, None)  # None: it is gone, and its features are kept
-    return header.origin == origin and same_video and (header.has_windows or not keep_windows)
 
 
 def _index(out: Path, dataset: Dataset, videos: Sequence[LabelledVideo]) -> str:

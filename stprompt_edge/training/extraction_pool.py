@@ -32,6 +32,7 @@ class Job:
     name: str
     video: Path
     target: Path
+    fps: float | None = None  # of an image folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +108,7 @@ def _extract(
             raise _Stopped
         features = extract_video(
             job.video, bundle, engine.backend, origin=engine.origin, keep_windows=settings.keep_windows,
-            batch=engine.batch, on_frame=next_frame,
+            batch=engine.batch, fps=job.fps, on_frame=next_frame,
         )  # fmt: skip
     except SourceError as exc:
         return Outcome(name=job.name, unreadable=exc.what)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from stprompt_edge.bundle import ENCODER_NAMES
 from stprompt_edge.errors import UsageError, nearest
+from stprompt_edge.runtime.sources import check_fps
 
 BACKENDS = ("auto", "onnx", "torch")
 TORCH_PRECISIONS = ("fp32", "fp16")
@@ -18,7 +19,7 @@ class ExtractionSettings:
     """What a user types.
 
     Raises:
-        UsageError: an unknown backend or precision, or an option that the backend would not use.
+        UsageError: an unknown backend or precision, a rate that cannot be, or an option that the backend would not use.
     """
 
     bundle: Path
@@ -29,9 +30,11 @@ class ExtractionSettings:
     precision: str | None = None  # None: ONNX Runtime's fastest in the bundle, or fp32 in torch
     batch: int | None = None  # sampled frames at once; None for `CPU_BATCH` or `CUDA_BATCH`
     pretrained: str | None = None  # CLIP weights for torch; None for those that the bundle names
+    fps: float | None = None  # of image folders
     force: bool = False  # although the disk seems too small
 
     def __post_init__(self) -> None:
+        check_fps(self.fps)
         if self.backend not in BACKENDS:
             raise UsageError(f"unknown --backend '{self.backend}'", remedy=nearest(self.backend, BACKENDS))
         known = TORCH_PRECISIONS if self.backend == "torch" else tuple(ENCODER_NAMES)

@@ -29,7 +29,7 @@ from stprompt_edge.preprocess import Preprocessor
 from stprompt_edge.runtime.backends.base import Backend
 from stprompt_edge.runtime.motion import SecondDifference, Selection, aggregate, pixel_motion, select_windows
 from stprompt_edge.runtime.sampler import Sampler
-from stprompt_edge.runtime.sources import IMAGE_SUFFIXES, open_source
+from stprompt_edge.runtime.sources import open_source, pictures_of
 from stprompt_edge.training.segments import segment_means
 
 _METADATA_KEY = "stprompt-edge"
@@ -85,6 +85,7 @@ class FeatureHeader:
 
     origin: FeatureOrigin
     source_size: int | None  # see `source_size`
+    seconds_between_samples: float  # 0.0 when unknown
     has_windows: bool
 
 
@@ -109,7 +110,7 @@ def source_size(video: Path) -> int | None:
     """Bytes of a video file, or pictures of an image folder; None if it cannot be looked at."""
     try:
         if video.is_dir():
-            return sum(entry.suffix.lower() in IMAGE_SUFFIXES for entry in video.iterdir())
+            return len(pictures_of(video))
         return video.stat().st_size
     except OSError:
         return None
@@ -123,17 +124,19 @@ def extract_video(
     origin: FeatureOrigin,
     keep_windows: bool = False,
     batch: int = 1,
+    fps: float | None = None,
     on_frame: Callable[[], None] = lambda: None,
 ) -> VideoFeatures:
     """Embed every sampled frame of a video and its windows.
 
     Args:
-        video: file to read.
+        video: file or image folder to read.
         bundle: encoder, geometry and SA²'s K and timing.
         backend: the bundle's graphs, open.
         origin: what the backend embeds with, and the stride.
         keep_windows: encode all fine windows and keep them; otherwise only the K selected ones are encoded.
         batch: sampled frames to encode at once.
+        fps: of an image folder; None where nobody knows, and for files.
         on_frame: called after each sampled frame is read; what it raises ends the extraction.
 
     Raises:
@@ -151,8 +154,8 @@ def extract_video(
             wanted.append(index)
         return sampler.takes(index)
 
-    with open_source(str(video)) as source:
-        spacing = sampler.seconds_between_samples(source.info.fps)
+    with open_source(str(video), fps=fps) as source:
+        spacing = sampler.seconds_between_samples(source.info.known_fps)
         for frame in source.frames(takes):
             read.append(frame.index)
             prepared = preprocess(frame.image_bgr)
@@ -330,6 +333,7 @@ def read_header(path: Path) -> FeatureHeader:
         return FeatureHeader(
             origin=FeatureOrigin(**description["origin"]),
             source_size=description["source_size"],
+            seconds_between_samples=float(description["seconds_between_samples"]),
             has_windows="windows" in file.keys(),  # noqa: SIM118  not a dict
         )
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from stprompt_edge.vocabulary import CLASS_PHRASE_TEMPLATE, MAX_TEXT_LENGTH, NORMAL_CLASS, fold
+from stprompt_edge.vocabulary import CLASS_PHRASE_TEMPLATE, MAX_TEXT_LENGTH, NORMAL_CLASS, folded
 
 MAX_ANSWER_CHARACTERS = 100_000  # more is no list of phrases
 _MAX_JSON_STARTS = 50  # brackets in prose before the list
@@ -43,8 +43,8 @@ def distinct_phrases(phrases: Iterable[str], taken: set[str], count: int) -> tup
     """
     chosen: list[str] = []
     for phrase in phrases:
-        if len(chosen) < count and fold(phrase) not in taken:
-            taken.add(fold(phrase))
+        if len(chosen) < count and folded(phrase) not in taken:
+            taken.add(folded(phrase))
             chosen.append(phrase)
     return tuple(chosen)
 
@@ -52,7 +52,7 @@ def distinct_phrases(phrases: Iterable[str], taken: set[str], count: int) -> tup
 def taken_by_names(names: Iterable[str]) -> set[str]:
     """Folded texts that no phrase may repeat: class names, and the phrases that the vocabulary makes of them."""
     every = (NORMAL_CLASS, *names)
-    return {fold(text) for name in every for text in (name, CLASS_PHRASE_TEMPLATE.format(name))}
+    return {folded(text) for name in every for text in (name, CLASS_PHRASE_TEMPLATE.format(name))}
 
 
 def _without_thoughts(answer: str) -> str:

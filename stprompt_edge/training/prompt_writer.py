@@ -7,7 +7,6 @@ phrases, up to four for each class.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from stprompt_edge.errors import EnvironmentFailure, UsageError
 from stprompt_edge.files import atomic_path, printable
 from stprompt_edge.training.chat_server import ChatServer
 from stprompt_edge.training.phrases import distinct_phrases, read_phrases, taken_by_names
-from stprompt_edge.vocabulary import Vocabulary, VocabularyClass, load_vocabulary, vocabulary_from_dict
+from stprompt_edge.vocabulary import Vocabulary, load_vocabulary, vocabulary_from_dict, vocabulary_to_toml
 
 PHRASES_OF_A_CLASS = 4
 NORMAL_PHRASES = 13
@@ -148,25 +147,9 @@ def to_toml(vocabulary: Vocabulary, model: str) -> str:
         model: who wrote the phrases.
     """
     writer = "".join(c if c.isprintable() else " " for c in model)
-    lines = [
-        f"# Phrases by the language model {writer}. Edit them: keep what your camera can show, remove what it cannot,",
-        "# and add your own. Localization compares each window of a frame with every phrase.",
-        '# `label` of a class, where its name in your data set differs: label = "RoadAccidents".',
-        f"name = {_quoted(vocabulary.name)}",
-        "",
-        "normal_phrases = [",
-        *(f"  {_quoted(phrase)}," for phrase in vocabulary.normal_phrases),
-        "]",
+    comments = [
+        f"Phrases by the language model {writer}. Edit them: keep what your camera can show, remove what it cannot,",
+        "and add your own. Localization compares each window of a frame with every phrase.",
+        '`label` of a class, where its name in your data set differs: label = "RoadAccidents".',
     ]
-    for entry in vocabulary.classes:
-        lines += ["", "[[classes]]", f"name = {_quoted(entry.name)}", *_phrase_lines(entry)]
-    return "\n".join(lines) + "\n"
-
-
-def _phrase_lines(entry: VocabularyClass) -> list[str]:
-    return ["phrases = [", *(f"  {_quoted(phrase)}," for phrase in entry.phrases), "]"]
-
-
-def _quoted(text: str) -> str:
-    """A basic string of TOML; for printable text its escapes are those of JSON."""
-    return json.dumps(text, ensure_ascii=False)
+    return vocabulary_to_toml(vocabulary, comments)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stprompt_edge.errors import UsageError, nearest
+from stprompt_edge.listing import is_data
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -52,7 +53,8 @@ METHOD_DEFAULTS: dict[str, dict[str, Any]] = {
 def shipped_recipes() -> tuple[str, ...]:
     """Names of the recipes in the package."""
     folder = resources.files("stprompt_edge.training") / "recipes"
-    return tuple(sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml")))
+    names = sorted(entry.name for entry in folder.iterdir() if is_data(entry.name))
+    return tuple(name.removesuffix(".toml") for name in names if name.endswith(".toml"))
 
 
 def load_recipe(name_or_path: str, method: str | None = None) -> Recipe:

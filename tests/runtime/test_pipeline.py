@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -23,7 +24,7 @@ from stprompt_edge.runtime.backends import open_backend
 from stprompt_edge.runtime.backends.base import Encoded
 from stprompt_edge.runtime.backends.fake import FakeBackend
 from stprompt_edge.runtime.cameras import CameraConfig
-from stprompt_edge.runtime.pipeline import Progress, RunResult, RunSettings, describe_bundle
+from stprompt_edge.runtime.pipeline import Progress, RunResult, RunSettings, cautions, describe_bundle
 from stprompt_edge.runtime.records import Losses
 from stprompt_edge.runtime.sinks.scores import ScoresFile
 from tests import videos
@@ -136,7 +137,10 @@ def test_a_jump_of_the_source_costs_no_file(tmp_path: Path, jump_s: float) -> No
     )
     found = json.loads(told.stdout)
     assert told.stderr == b""
-    assert int(found["streams"][0]["nb_read_frames"]) == done.summary.camera_frames == 40
+    assert done.summary.camera_frames == 40
+    damaged = done.summary.corrupt_frames + done.summary.concealed_frames
+    assert damaged <= 2  # FFmpeg finds the last packet before the joint incomplete
+    assert int(found["streams"][0]["nb_read_frames"]) == 40 - damaged
     assert float(found["format"]["duration"]) == pytest.approx(4 + min(jump_s, 10), abs=0.2)
     with (tmp_path / "out" / "scores.csv").open(newline="") as file:
         seconds = [float(row["seconds"]) for row in csv.DictReader(file)]
@@ -306,9 +310,69 @@ def test_progress_counts_the_open_event(clip: Path, tmp_path: Path) -> None:
     assert [(item.alarm, item.events, item.camera_frames) for item in seen] == [(True, 1, 20)] * 5
 
 
-def test_a_stride_unlike_the_trained_one_is_a_warning(clip: Path, tmp_path: Path) -> None:
-    result = run(clip, tmp_path / "out", bundle=tiny_bundle(seconds_between_samples=4.0))
+@pytest.mark.parametrize("by", ["settings", "camera"])
+def test_a_stride_that_the_user_set_unlike_the_trained_one_is_a_warning(clip: Path, tmp_path: Path, by: str) -> None:
+    asked: dict[str, Any] = {"stride": 4}
+    if by == "camera":
+        asked = {"camera": CameraConfig(source=str(clip), stride=4)}
+    result = run(clip, tmp_path / "out", bundle=tiny_bundle(seconds_between_samples=4.0), **asked)
     assert any("stride 40 is closest" in warning for warning in result.summary.warnings)
+    assert (result.facts.stride, summary(tmp_path / "out")["stride"]) == (4, 4)
+
+
+@pytest.mark.parametrize(
+    ("fps", "seconds", "stride"),
+    [(10, 1 / 3, 3), (25, 1 / 3, 8), (30, 1 / 3, 10), (12, 1 / 3, 4), (30, 0.01, 1), (25, None, 4)],
+)
+def test_the_stride_follows_the_seconds_of_training(
+    tmp_path: Path, fps: int, seconds: float | None, stride: int
+) -> None:
+    clip = videos.write_video(tmp_path / "clip.mp4", fps=fps)
+    result = run(clip, tmp_path / "out", bundle=tiny_bundle(seconds_between_samples=seconds))
+    assert (result.facts.stride, summary(tmp_path / "out")["stride"]) == (stride, stride)
+    assert f"1 of every {stride} frames" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert not any("stride" in warning for warning in result.summary.warnings)
+    assert result.summary.sampled_frames == -(-20 // stride)
+
+
+@pytest.mark.parametrize(
+    ("clip", "source", "told"),
+    [
+        ({"model": "stprompt-demo-16", "pretrained": "demo"}, "street.mp4", "trained on rendered scenes only"),
+        ({"model": "stprompt-demo-16", "pretrained": "mine.safetensors"}, "", "trained on rendered scenes only"),
+        ({"model": "stprompt-demo-16", "pretrained": "demo"}, str(DEMO_CLIP), None),  # is a rendered scene
+        ({"model": "stprompt-demo-16", "pretrained": "none"}, "street.mp4", "weights are random"),
+        ({"model": "ViT-B-16-quickgelu", "pretrained": "none"}, str(DEMO_CLIP), "weights are random"),
+        ({"model": "ViT-B-16-quickgelu", "pretrained": "openai"}, "street.mp4", None),
+    ],
+)
+def test_what_to_know_of_a_bundle(clip: dict[str, str], source: str, told: str | None) -> None:
+    bundle = tiny_bundle()
+    section = bundle.manifest.clip.model_copy(update=clip)
+    manifest = bundle.manifest.model_copy(update={"clip": section})
+    found = cautions(dataclasses.replace(bundle, manifest=manifest), source)
+    assert len(found) == (told is not None)
+    assert told is None or told in found[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "rate", "warned"),
+    [({}, "25.00 per second, assumed", True), ({"fps": 10.0}, "10.00 per second", False),
+     ({"camera": "fps"}, "8.00 per second", False), ({"times": "number", "fps": 30.0}, "30.00 per second", False)],
+)  # fmt: skip
+def test_an_assumed_rate_is_called_assumed(tmp_path: Path, options: dict[str, Any], rate: str, warned: bool) -> None:
+    folder = tmp_path / "shots"
+    folder.mkdir()
+    for number in range(10):
+        cv2.imwrite(str(folder / f"{number}.png"), videos.picture(number, 64, 48))
+    if "camera" in options:
+        options = {"camera": CameraConfig(source=str(folder), fps=8.0)}
+    result = run(folder, tmp_path / "out", bundle=tiny_bundle(seconds_between_samples=0.2), **options)
+    told = summary(tmp_path / "out")
+    assert told["source"]["fps_assumed"] is warned
+    assert ("the source has no rate of its own, 25 fps assumed: give --fps" in told["warnings"]) is warned
+    assert f"<dd>{rate}</dd>" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert result.facts.stride == (4 if warned else round(0.2 * float(rate.split()[0])))  # unknown: the bundle's own
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,49 @@ def test_linked_folders_are_followed_and_lead_in_no_circles(tmp_path: Path) -> N
     assert names == ["fire/camera/a.mp4", "fire/camera/deeper/b.mp4", "fire/own.mp4", "fire/up/normal/n.mp4"]
 
 
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["normal/a.mp4", "fire/s1/0.jpg", "fire/s1/1.jpg", "fire/s2/0.PNG"], ["fire/s1", "fire/s2", "normal/a.mp4"]),
+        (["normal/cam/s/0.bmp", "fire/b.mp4", "fire/s/0.jpg"], ["fire/b.mp4", "fire/s", "normal/cam/s"]),
+        (["normal/a.mp4", "normal/a.jpg", "fire/x/b.mp4", "fire/x/b.jpg", "fire/poster.png"],
+         ["fire/x/b.mp4", "normal/a.mp4"]),  # previews
+        (["train/normal/s.1/0.jpg", "test/fire/s.1/0.jpg", "train/fire/notes.txt", "train/fire/s/0.jpg"],
+         ["test/fire/s.1", "train/fire/s", "train/normal/s.1"]),
+        (["normal/s/0.jpg", "normal/results/metrics.json", "normal/results/roc.png"], ["normal/s"]),
+        (["normal/s/0.jpg", "normal/s/index.json", "fire/s/0.jpg", "fire/f/index.json"], ["fire/s", "normal/s"]),
+        (["normal/s/0.jpg", "checkpoint/best.safetensors", "checkpoint/curves.png"], ["normal/s"]),
+    ],
+)  # fmt: skip
+def test_folders_of_pictures_are_videos(tmp_path: Path, names: list[str], expected: list[str]) -> None:
+    assert [video.name for video in load_dataset(touch(tmp_path, *names)).videos] == expected
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["normal/a.mp4", "fire/0.jpg", "fire/1.jpg"], r"class folder .*fire holds pictures.*\n.*as .*fire/video1"),
+        (["0.jpg", "1.jpg"], r"is a folder of pictures, one video\n.*one folder per class"),
+        (
+            ["normal/a.mp4", "fire/s/0.jpg", "fire/s/masks/0.png"],
+            r"fire/s holds pictures and .*fire/s/masks too: which",
+        ),
+        (["fire/0.jpg", "fire/s/0.jpg"], r"class folder .*fire holds pictures"),
+        (["fire/notes.txt"], "one folder of pictures for each"),
+    ],
+)
+def test_pictures_that_are_no_video(tmp_path: Path, names: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        load_dataset(touch(tmp_path, *names))
+
+
+def test_a_csv_may_list_folders_of_pictures(tmp_path: Path) -> None:
+    touch(tmp_path, "s/0.jpg", "empty/notes.txt", "b.mp4")
+    found = load_dataset(csv_list(tmp_path, "s,fire,train", "b.mp4,normal,train", "empty,fire,train", "no,fire,train"))
+    assert [video.name for video in found.videos] == ["s", "b.mp4"]
+    assert found.missing_videos == ("empty", "no")
+
+
 def test_what_begins_with_a_dot_is_no_video(tmp_path: Path) -> None:
     root = touch(tmp_path, "fire/a.mp4", "fire/._a.mp4", "fire/.trash/b.mp4", "normal/.hidden/c/d.mp4", "normal/n.mp4")
     assert [video.name for video in load_dataset(root).videos] == ["fire/a.mp4", "normal/n.mp4"]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stprompt_edge.training.phrases import distinct_phrases, read_phrases, taken_by_names
-from stprompt_edge.vocabulary import MAX_TEXT_LENGTH, fold, vocabulary_from_dict
+from stprompt_edge.vocabulary import MAX_TEXT_LENGTH, folded, vocabulary_from_dict
 
 AB = ["people fighting", "a man on the ground"]
 
@@ -61,7 +61,7 @@ def test_any_list_of_texts(texts: list[str], form: str) -> None:
     found = read_phrases(answer[: len(answer) // 2] if form == "cut" else answer)
     assert len(found) <= len(texts)
     for phrase in found:
-        assert any(fold(phrase) in fold(text) for text in texts) or form == "cut"
+        assert any(folded(phrase) in folded(text) for text in texts) or form == "cut"
 
 
 @given(st.text() | st.text(alphabet='[]{}",:\\ \n-1.a</think>', max_size=300))

@@ -89,7 +89,10 @@ def test_classes_that_are_told_later_keep_the_features(tmp_path: Path) -> None:
         load_training_videos(features, load_vocabulary("shanghaitech"))
     (data / "classes.csv").write_text("video,label\n01_0014,fall\n")
     printed = run(*command)
-    assert "the bundle's vocabulary 'scenes' has no class fall: give `train` one that has" in printed
+    assert (
+        "the bundle's vocabulary 'scenes' has no class fall (did you mean 'falling'?): give `train` one that has"
+        in printed
+    )
     assert "extracted 0 videos, 2 were there already" in printed
     loaded, _ = load_training_videos(features, load_vocabulary("shanghaitech"))
     assert [video.label for video in loaded] == [0, load_vocabulary("shanghaitech").class_names.index("fall")]

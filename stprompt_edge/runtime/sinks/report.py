@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stprompt_edge.runtime.drawing import clock
-from stprompt_edge.runtime.records import CameraFrame, Detection, Event, RunFacts, RunSummary, StageLatency
+from stprompt_edge.runtime.records import CameraFrame, Detection, Event, RunFacts, RunSummary, SourceInfo, StageLatency
 from stprompt_edge.runtime.sinks.plain_json import json_text
 from stprompt_edge.runtime.sinks.snapshots import PeakKeeper, Snapshot
 from stprompt_edge.runtime.sinks.timeline import Timeline, TimelinePoint
@@ -313,7 +313,7 @@ def _facts_html(facts: RunFacts, summary: RunSummary, name: str, watched: float)
             {
                 "Name": name,
                 "Picture": f"{source.width} × {source.height}, {source.codec}",
-                "Frame rate": f"{source.fps:.2f} per second" if source.fps > 0 else "unknown",
+                "Frame rate": _rate(source),
                 "Frames": frames,
                 "Kind": "live" if source.live else "recording",
                 "Dropped frames": f"{summary.dropped_frames:,}",
@@ -337,6 +337,12 @@ def _facts_html(facts: RunFacts, summary: RunSummary, name: str, watched: float)
         ("Versions", summary.versions),
     ]
     return "".join(_fact_group(title, entries) for title, entries in groups if entries)
+
+
+def _rate(source: SourceInfo) -> str:
+    if source.fps <= 0:
+        return "unknown"
+    return f"{source.fps:.2f} per second" + (", assumed" if source.fps_assumed else "")
 
 
 def _fact_group(title: str, entries: dict[str, str]) -> str:

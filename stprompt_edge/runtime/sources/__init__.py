@@ -7,7 +7,8 @@ A `Source` is one open connection and ends when the connection ends.
 from stprompt_edge.runtime.cameras import CameraConfig, load_camera, resolve_source
 from stprompt_edge.runtime.sources.base import Source
 from stprompt_edge.runtime.sources.clock import ASSUMED_FPS, Clock
-from stprompt_edge.runtime.sources.images import IMAGE_SUFFIXES
+from stprompt_edge.runtime.sources.image_times import check_fps
+from stprompt_edge.runtime.sources.images import IMAGE_SUFFIXES, pictures_of
 from stprompt_edge.runtime.sources.opening import expected_frames, open_source
 
 __all__ = [
@@ -16,8 +17,10 @@ __all__ = [
     "CameraConfig",
     "Clock",
     "Source",
+    "check_fps",
     "expected_frames",
     "load_camera",
     "open_source",
+    "pictures_of",
     "resolve_source",
 ]

@@ -13,16 +13,18 @@ from typing import Any
 import av
 import av.error
 
-from stprompt_edge.errors import SourceError
+from stprompt_edge.errors import SourceError, UsageError
 from stprompt_edge.runtime.planes import camera_frame, upright_size
 from stprompt_edge.runtime.records import CameraFrame, SourceInfo
 from stprompt_edge.runtime.sources.base import Source
 from stprompt_edge.runtime.sources.clock import ASSUMED_FPS, Clock, FrameDistances, median_rate
 from stprompt_edge.runtime.sources.connecting import connection_failure, without_address
+from stprompt_edge.runtime.sources.image_times import check_fps
 from stprompt_edge.runtime.sources.losses import Spans, damage_warnings
 from stprompt_edge.runtime.sources.streams import (
     CLOCKLESS_FORMATS,
     CODED_ORDER_FORMATS,
+    RATELESS_FORMATS,
     believed_rate,
     choice_warning,
     discard,
@@ -50,11 +52,23 @@ class VideoSource(Source):
         url: for FFmpeg.
         live: drop frames when late; None: as the protocol says, see `streams.is_endless`.
         stream: index of the stream to watch, as ffprobe counts; None for the one that a player would show.
+        fps: of a recording without time stamps; None: as it says or, where it does not, 25, and `info` says so.
         open_options: of `av.open`.
+
+    Raises:
+        SourceError: it cannot be opened, or holds no picture.
+        UsageError: `fps` for what has time stamps.
     """
 
     def __init__(
-        self, name: str, url: str, *, live: bool | None, stream: int | None = None, **open_options: Any
+        self,
+        name: str,
+        url: str,
+        *,
+        live: bool | None,
+        stream: int | None = None,
+        fps: float | None = None,
+        **open_options: Any,
     ) -> None:
         super().__init__()
         self._name = name
@@ -63,20 +77,26 @@ class VideoSource(Source):
             on_failure.callback(self.close)
             self._stream = video_stream(self._container, name, stream)
             self._live = is_endless(self._container) if live is None else live
-            self._by_arrival = self._live and self._container.format.name in CLOCKLESS_FORMATS
+            clockless = self._container.format.name in CLOCKLESS_FORMATS
+            self._by_arrival = self._live and clockless
+            if fps is not None:
+                check_fps(fps)
+                if self._by_arrival or not clockless:
+                    raise UsageError(f"{name} has times of its own, --fps cannot change them", remedy="leave it out")
+            self._given_fps = fps
             self._in_coded_order = self._container.format.name in CODED_ORDER_FORMATS
             self._set_up_decoder()
             self._trust, self._extent = Trust(), _Extent(self._stream.index)
             self._distances, self._untrusted = FrameDistances(), Spans()
             self._broken_off: av.error.FFmpegError | None = None
             packets = self._packets()
-            ahead, fps = self._look_ahead(packets)
+            ahead, rate = self._look_ahead(packets)
             self._decoded = self._decode(chain(ahead, packets))
             self._first = next(self._decoded, None)
             if self._first is None:
                 remedy = "it is damaged from its start: record, send or copy it again"
                 raise SourceError(f"no frame of {name} could be decoded", remedy=remedy)
-            self.info = self._describe(self._first[0], fps)
+            self.info = self._describe(self._first[0], fps or rate)
             if stream is None and (line := choice_warning(self._container, self._stream)):
                 self.warnings.append(line)
             on_failure.pop_all()
@@ -117,6 +137,8 @@ class VideoSource(Source):
         """Seconds on the stream's own time line, or, without one, when it arrived."""
         if self._by_arrival and isinstance(frame.opaque, Mark):
             return frame.opaque.arrived_s
+        if self._given_fps is not None:
+            return None
         stamp = frame.dts if self._in_coded_order else frame.pts
         return None if stamp is None else float(stamp * self._stream.time_base)
 
@@ -205,6 +227,7 @@ class VideoSource(Source):
             frame_count=None if self._live else frame_count(self._stream, fps),
             live=self._live,
             codec=self._stream.codec_context.name,
+            fps_assumed=self._given_fps is None and not self._live and self._container.format.name in RATELESS_FORMATS,
         )
 
     def _is_whole(self, verdict: Verdict) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,26 +10,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stprompt_edge.errors import SourceError
+from stprompt_edge.listing import data_files
 from stprompt_edge.runtime.records import CameraFrame, SourceInfo
 from stprompt_edge.runtime.sources.base import Source
-from stprompt_edge.runtime.sources.clock import ASSUMED_FPS
+from stprompt_edge.runtime.sources.image_times import gap_warning, natural_order, picture_seconds
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp"})
 
 
 class ImageFolderSource(Source):
-    """The images of a folder, `frame2` before `frame10`; `index` counts damaged images too."""
+    """The images of a folder, `frame2` before `frame10`; `index` counts damaged images too.
 
-    def __init__(self, name: str, folder: Path) -> None:
+    Args:
+        name: for messages.
+        folder: of the images.
+        fps: images per second; None where nobody knows: then 25 are assumed, and `info.fps_assumed` says so.
+        times: where the time of each image is found, see `image_times`; None: one follows the other at `fps`.
+
+    Raises:
+        SourceError: the folder cannot be read, or holds no readable image.
+        UsageError, EnvironmentFailure: as `picture_seconds`.
+    """
+
+    def __init__(self, name: str, folder: Path, *, fps: float | None = None, times: str | None = None) -> None:
         super().__init__()
         try:
-            paths = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
+            self._paths = pictures_of(folder)
         except PermissionError as exc:
             raise SourceError(f"no permission to read {folder}", remedy="give this user access to the folder") from exc
-        self._paths = sorted(paths, key=_natural_order)
         if not self._paths:
             suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
             raise SourceError(f"no images ({suffixes}) in folder {folder}", remedy="give a folder of images or a video")
+        self._seconds, rate, assumed = picture_seconds(self._paths, fps, times)
         first = next((image for path in self._paths if (image := _read_image(path)) is not None), None)
         if first is None:
             raise SourceError(f"no image of the {len(self._paths)} in {folder} is readable", remedy="copy them again")
@@ -39,11 +50,14 @@ class ImageFolderSource(Source):
             name=name,
             width=width,
             height=height,
-            fps=ASSUMED_FPS,
+            fps=rate,
             frame_count=len(self._paths),
             live=False,
             codec="images",
+            fps_assumed=assumed,
         )
+        gap = gap_warning(self._paths)
+        self.warnings += [gap] if gap else []
 
     def frames(self, wanted: Callable[[int], bool]) -> Iterator[CameraFrame]:
         damaged: list[str] = []
@@ -55,7 +69,7 @@ class ImageFolderSource(Source):
                 self.losses.undecodable_packets += 1
                 damaged.append(path.name)
             else:
-                yield CameraFrame(index=index, seconds=index / ASSUMED_FPS, image_bgr=image)
+                yield CameraFrame(index=index, seconds=self._seconds[index], image_bgr=image)
         if damaged:
             self.warnings.append(f"skipped {len(damaged)} unreadable images, the first is {damaged[0]}")
 
@@ -63,9 +77,10 @@ class ImageFolderSource(Source):
         """Nothing stays open between two images."""
 
 
-def _natural_order(path: Path) -> list[tuple[int, str]]:
-    parts = re.split(r"([0-9]+)", path.name)
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+def pictures_of(folder: Path) -> list[Path]:
+    """The images of a folder, in the order of their numbers. Raises OSError if it cannot be read."""
+    found = [path for path in data_files(folder) if path.suffix.lower() in IMAGE_SUFFIXES]
+    return sorted(found, key=natural_order)
 
 
 def _read_image(path: Path) -> NDArray[np.uint8] | None:

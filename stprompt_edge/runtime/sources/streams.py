@@ -9,10 +9,8 @@ from av.stream import Disposition
 from stprompt_edge.errors import SourceError
 
 TEXT_ART_FORMATS = frozenset({"tty", "bin", "xbin", "adf", "idf"})  # FFmpeg draws a .txt file as a video
-# without time stamps of their own: FFmpeg counts frames at a rate that it assumes
-CLOCKLESS_FORMATS = frozenset(
-    {"mpjpeg", "mjpeg", "mjpeg_2000", "image2pipe", "jpeg_pipe", "h264", "hevc", "vvc", "m4v"}
-)
+RATELESS_FORMATS = frozenset({"mpjpeg", "mjpeg", "mjpeg_2000", "image2pipe", "jpeg_pipe"})  # FFmpeg assumes 25 fps
+CLOCKLESS_FORMATS = RATELESS_FORMATS | {"h264", "hevc", "vvc", "m4v"}  # no time stamps: FFmpeg counts frames
 CODED_ORDER_FORMATS = frozenset(
     {"avi"}
 )  # stamps count packets: right for when one is decoded, not for when it is shown

@@ -43,7 +43,6 @@ class Trust:
         self._key_pts: int | None = None
         self._broken: dict[int, int] = {}  # group -> the first packet of it that is not to be trusted
         self._undecided: set[int] = set()  # numbers of the last packets, without those whose frame came out
-        self._was_corrupt = False  # the last packet
         self._waiting: deque[Any] = deque()
 
     def mark(self, *, key: bool, corrupt: bool, pts: int | None, arrived_s: float) -> Mark:
@@ -54,9 +53,8 @@ class Trust:
             self._broken = {group: since for group, since in self._broken.items() if group >= self._group - 2}
         leading = not key and pts is not None and self._key_pts is not None and pts < self._key_pts
         made = Mark(self._number, self._group, leading, corrupt, arrived_s)
-        if corrupt or (key and self._was_corrupt):  # what was lost between two packets may be the head of the second
+        if corrupt:
             self.distrust(made)
-        self._was_corrupt = corrupt
         self._undecided = {number for number in self._undecided if number > self._number - 4 * REORDER} | {self._number}
         return made
 

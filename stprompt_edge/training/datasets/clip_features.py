@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stprompt_edge.errors import UsageError
+from stprompt_edge.listing import data_files
 from stprompt_edge.training.datasets.masks import load_npy
 from stprompt_edge.training.datasets.reading import Labels, Line, Unique, check_found, read_table, read_text, walk
 from stprompt_edge.training.datasets.records import TEST, TRAIN, Dataset, LabelledVideo
@@ -99,7 +100,7 @@ def read_rows(path: Path) -> NDArray[np.float32]:
 def _lists(path: Path) -> dict[str, Path]:
     """Split -> its list."""
     if path.is_dir():
-        found = [file for file in sorted(path.glob("*.csv")) if not file.stem.endswith("test")]
+        found = [file for file in data_files(path) if file.suffix == ".csv" and not file.stem.endswith("test")]
         found = [file for file in found if file.with_name(f"{file.stem}test.csv").is_file()]
         if len(found) != 1:
             what = f"{path} has {len(found)} pairs of lists NAME.csv and NAMEtest.csv"

@@ -1,7 +1,7 @@
 """A CSV with the columns `video,label,split`, paths relative to its folder (or absolute).
 
 `annotations.json` beside it, as `stprompt-edge scenes` writes, adds frame ranges and boxes. A video file that is not
-there is listed in `missing_videos`.
+there is listed in `missing_videos`. A folder of pictures is a video too.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from stprompt_edge.training.datasets.reading import (
     Unique,
     check_found,
     checked_range,
+    is_picture_folder,
     merge_ranges,
     not_utf8,
     read_table,
@@ -75,7 +76,7 @@ def load_csv(path: Path, vocabulary: Vocabulary | None = None) -> Dataset:
         unique.add(os.path.normpath(name), row)
         label, split = labels.label(row["label"], row), labels.split(row["split"], row)
         file = path.parent / name
-        if not os.path.isfile(file):
+        if not (os.path.isfile(file) or is_picture_folder(file)):
             if printable(name) != name:  # a list in another encoding, not a file of that name
                 raise not_utf8(row)
             missing.append(name)

@@ -12,7 +12,13 @@ import numpy as np
 
 from stprompt_edge.errors import UsageError
 from stprompt_edge.training.datasets.masks import load_masks
-from stprompt_edge.training.datasets.reading import Labels, is_video, ranges_of_frames, sorted_entries
+from stprompt_edge.training.datasets.reading import (
+    Labels,
+    is_picture_folder,
+    is_video,
+    ranges_of_frames,
+    sorted_entries,
+)
 from stprompt_edge.training.datasets.records import ABNORMAL, SPLITS, TEST, Dataset, LabelledVideo
 from stprompt_edge.vocabulary import NORMAL_CLASS, Vocabulary
 
@@ -32,7 +38,7 @@ def load_ped2(root: Path, vocabulary: Vocabulary | None = None) -> Dataset:
     videos = []
     for split in SPLITS:
         for path in sorted_entries(root / split):
-            if not is_video(path):
+            if not (is_video(path) or is_picture_folder(path)):
                 continue
             masks = root / "masks" / f"{path.stem}.npz" if split == TEST else None
             ranges = () if masks is None else ranges_of_frames(np.any(load_masks(masks), axis=(1, 2)))

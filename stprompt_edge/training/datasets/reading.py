@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stprompt_edge.errors import UsageError, nearest
+from stprompt_edge.listing import is_data
+from stprompt_edge.runtime.sources import IMAGE_SUFFIXES, pictures_of
 from stprompt_edge.training.datasets.records import ABNORMAL, SPLITS, FrameRange
 from stprompt_edge.vocabulary import NORMAL_CLASS, Vocabulary, is_writing, normalized
 
@@ -232,30 +234,29 @@ def ranges_of_frames(abnormal: NDArray[np.bool_]) -> tuple[FrameRange, ...]:
 
 
 def sorted_entries(folder: Path) -> list[Path]:
-    """What is in a folder, sorted, hidden entries left out. Raises UsageError if it cannot be read."""
+    """What is in a folder and is data, sorted. Raises UsageError if it cannot be read."""
     try:
-        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+        return sorted(entry for entry in folder.iterdir() if is_data(entry.name))
     except (OSError, ValueError) as exc:
         raise UsageError(f"cannot read folder {folder}: {exc}", remedy="give a readable folder") from exc
 
 
 def walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Every folder from root down, and the names of its files; all sorted.
+    """Every folder from root down, and the names of its files; all sorted, and only what is data.
 
     Linked folders are followed; one that was seen already under another name is not entered again, so no link leads
-    in circles. What begins with a dot is left out (macOS puts a `._x.mp4` beside every `x.mp4` on other disks), and so
-    is `stprompt-edge-out`, where other commands write by default.
+    in circles. `stprompt-edge-out`, where other commands write by default, is left out.
     """
     seen = {os.path.realpath(root)}
     for parent, folders, files in os.walk(root, followlinks=True):
         entered = []
         for name in sorted(folders):
             target = os.path.realpath(os.path.join(parent, name))
-            if target not in seen and not name.startswith(".") and name != OUTPUT_NAME:
+            if target not in seen and is_data(name) and name != OUTPUT_NAME:
                 seen.add(target)
                 entered.append(name)
         folders[:] = entered  # os.walk goes on with these
-        yield Path(parent), sorted(name for name in files if not name.startswith("."))
+        yield Path(parent), sorted(filter(is_data, files))
 
 
 def is_video(path: Path) -> bool:
@@ -263,11 +264,23 @@ def is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES
 
 
-def index_videos(root: Path, *, frame_folders: bool = False) -> dict[str, Path]:
+def is_picture_folder(path: Path) -> bool:
+    """A folder with pictures in it, which is a video; False for whatever is no folder."""
+    try:
+        return bool(pictures_of(path))
+    except (OSError, ValueError):  # ValueError: a NUL in the path
+        return False
+
+
+def is_picture(path: Path) -> bool:
+    """By its suffix."""
+    return path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def index_videos(root: Path) -> dict[str, Path]:
     """Every video below root by its stem (its name without suffix); the first in sorted order where two share it.
 
-    Args:
-        frame_folders: also folders of pictures, as `frames/01_0014/000.jpg`; a video file goes before its pictures.
+    A folder of pictures, as `frames/01_0014/000.jpg`, is a video too; a video file goes before its pictures.
     """
     videos: dict[str, Path] = {}
     pictures: dict[str, Path] = {}
@@ -276,7 +289,7 @@ def index_videos(root: Path, *, frame_folders: bool = False) -> dict[str, Path]:
             path = parent / file
             if is_video(path):
                 videos.setdefault(path.stem, path)
-            elif frame_folders and path.suffix.lower() in {".jpg", ".jpeg", ".png"}:
+            elif is_picture(path):
                 pictures.setdefault(path.parent.name, path.parent)
     return {**pictures, **videos}
 

@@ -53,6 +53,10 @@ class LabelledVideo:
         """No frame of it is abnormal."""
         return self.label == NORMAL_CLASS
 
+    def fps_of(self, fps: float | None) -> float | None:
+        """The rate that was given for folders of pictures, where it is one; None for a file, which has its own."""
+        return fps if fps is not None and self.path.is_dir() else None
+
     def frame_labels(self, frame_count: int) -> NDArray[np.bool_]:
         """[F] bool, True where a frame is abnormal. Ranges that reach beyond the last frame are cut.
 

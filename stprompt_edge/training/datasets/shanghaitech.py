@@ -45,7 +45,7 @@ def load_shanghaitech(root: Path, vocabulary: Vocabulary | None = None) -> Datas
             mask or one that contradicts its label, none of the videos is there.
     """
     classes = ClassList(root, Labels(vocabulary))
-    files = index_videos(root, frame_folders=True)
+    files = index_videos(root)
     masks = {
         Path(file).stem: parent / file
         for parent, files in walk(root)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stprompt_edge.errors import UsageError
+from stprompt_edge.listing import data_files
 from stprompt_edge.training.datasets.classes import ClassList
 from stprompt_edge.training.datasets.reading import (
     Labels,
@@ -111,7 +112,7 @@ def _video(path: Path, label: str, split: str, kind: str) -> LabelledVideo:
         return LabelledVideo(path=path, name=path.stem, label=label, split=split, frame_ranges=())
     folder = path.with_name(f"{path.stem}_annotations")
     ranges = merge_ranges((track.first, track.last) for track in read_tracks(tracks_file(folder)))
-    has_masks = any(folder.glob("*_gt.png"))
+    has_masks = any(file.name.endswith("_gt.png") for file in data_files(folder))
     return LabelledVideo(
         path=path,
         name=path.stem,

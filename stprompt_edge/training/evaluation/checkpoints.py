@@ -238,6 +238,6 @@ def _judged(video: LabelledVideo, features: VideoFeatures, scores: NDArray[np.fl
 def _rate_and_frames(video: LabelledVideo) -> tuple[float, int | None]:
     try:
         with open_source(str(video.path)) as source:
-            return source.info.fps, source.info.frame_count
+            return source.info.known_fps, source.info.frame_count
     except SourceError:
         return 0.0, None

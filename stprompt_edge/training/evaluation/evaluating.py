@@ -8,7 +8,7 @@ from pathlib import Path
 from stprompt_edge.bundle import MANIFEST_NAME, Bundle, describe_file
 from stprompt_edge.errors import UsageError
 from stprompt_edge.runtime.backends.base import Backend
-from stprompt_edge.runtime.pipeline import describe_bundle
+from stprompt_edge.runtime.pipeline import cautions, describe_bundle
 from stprompt_edge.training import metrics
 from stprompt_edge.training.datasets import Dataset, LabelledVideo
 from stprompt_edge.training.datasets.records import SPLITS
@@ -122,7 +122,7 @@ def _evaluate(plan: Plan, model: OpenModel, dataset: Dataset, progress: Progress
     figures = _figures(model.bundle, scored, videos, settings)
     return Evaluation(
         streaming=settings.streaming,
-        model=_model_facts(plan, model),
+        model=_model_facts(plan, model, scored),
         dataset=_dataset_facts(dataset, scored, settings),
         figures=figures,
         videos=scored,
@@ -150,8 +150,9 @@ def _figures(
     return streaming_figures(scored, bundle.manifest.method, bundle.manifest.alarm, truth)
 
 
-def _model_facts(plan: Plan, model: OpenModel) -> ModelFacts:
+def _model_facts(plan: Plan, model: OpenModel, scored: Sequence[ScoredVideo]) -> ModelFacts:
     bundle, settings = model.bundle, plan.settings
+    strides = {video.stride for video in scored}
     file = bundle.path / MANIFEST_NAME if plan.kind == "bundle" else plan.path
     return ModelFacts(
         kind=plan.kind,
@@ -159,9 +160,10 @@ def _model_facts(plan: Plan, model: OpenModel) -> ModelFacts:
         sha256=describe_file(file).sha256 if file.is_file() else "",
         method=bundle.manifest.method.name,
         backend=model.backend.description,
-        stride=settings.stride or bundle.manifest.method.stride,
+        stride=strides.pop() if len(strides) == 1 else None,
         threshold_on=bundle.manifest.alarm.threshold_on if settings.streaming else None,
         description={name: value for name, value in describe_bundle(bundle).items() if value},
+        cautions=cautions(bundle),
     )
 
 

@@ -143,6 +143,7 @@ def _video_row(video: ScoredVideo) -> dict[str, Any]:
         "name": video.name,
         "label": video.label,
         "camera_frames": video.frame_count,
+        "stride": video.stride,
         "seconds": video.duration_seconds,
         "abnormal_frames": None if video.labels is None else int(video.labels.sum()),
         "anomalies": video.anomalies,

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from stprompt_edge.bundle import Bundle
 from stprompt_edge.errors import UsageError
+from stprompt_edge.runtime.pipeline import assumed_rate, cautions
+from stprompt_edge.runtime.sources import ASSUMED_FPS
 from stprompt_edge.training.datasets import Dataset
 from stprompt_edge.training.evaluation.figures import median_spacing
 from stprompt_edge.training.evaluation.records import (
@@ -30,8 +32,7 @@ def notes_on(
     settings: EvaluationSettings,
 ) -> Iterator[str]:
     """What a reader must know, most important first."""
-    if bundle.manifest.clip.pretrained == "none":
-        yield "the model's CLIP weights are random: the figures mean nothing"
+    yield from cautions(bundle)
     if skipped:
         names = _examples([name for name, _ in skipped])
         yield f"{len(skipped)} of {len(skipped) + len(scored)} videos were skipped: {names}"
@@ -39,7 +40,11 @@ def notes_on(
         lost = dataset.missing_videos
         yield f"{len(lost)} videos of the data set's lists are not there: {_examples(lost)}"
     yield from _on_annotation(scored, figures)
-    yield from _on_spacing(bundle, scored)
+    folders = [video.name for video in dataset.of_split(settings.split) if video.path.is_dir()]
+    if folders and settings.fps is None and settings.features is None:
+        yield f"{assumed_rate(ASSUMED_FPS)} (of {len(folders)} videos: {_examples(folders)})"
+    else:
+        yield from _on_spacing(bundle, scored)
     yield from _on_labels(bundle.vocabulary, scored)
     if figures.alarm is not None:
         yield from _on_alarms(figures.alarm, median_spacing(scored))
@@ -74,7 +79,7 @@ def _on_spacing(bundle: Bundle, scored: Sequence[ScoredVideo]) -> Iterator[str]:
 def _on_labels(vocabulary: Vocabulary, scored: Sequence[ScoredVideo]) -> Iterator[str]:
     unknown = [label for label in sorted({video.label for video in scored}) if not _knows(vocabulary, label)]
     if unknown:
-        names = ", ".join(unknown)
+        names = ", ".join(map(vocabulary.with_suggestion, unknown))
         yield f"labels outside the model's vocabulary '{vocabulary.name}', which do not matter for AUC: {names}"
 
 

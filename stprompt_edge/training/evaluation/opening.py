@@ -76,8 +76,9 @@ class OpenModel:
 
     def scorer(self, settings: EvaluationSettings) -> VideoScorer:
         """What scores one video after the other."""
-        stride = settings.stride or self.bundle.manifest.method.stride
-        return VideoScorer(self.bundle, self.backend, stride=stride, streaming=settings.streaming)
+        return VideoScorer(
+            self.bundle, self.backend, stride=settings.stride, streaming=settings.streaming, fps=settings.fps
+        )
 
 
 def plan_for(path: Path, settings: EvaluationSettings) -> Plan:
@@ -86,6 +87,8 @@ def plan_for(path: Path, settings: EvaluationSettings) -> Plan:
     Raises:
         UsageError: it is neither, or the settings do not fit its kind.
     """
+    if settings.fps is not None and settings.features is not None:
+        raise UsageError("--fps is for videos; --features have times of their own", remedy="leave one of the two out")
     if (path / MANIFEST_NAME).is_file():
         if settings.features is not None or settings.pretrained is not None:
             what = "--features and --pretrained are for checkpoints; a bundle has its own encoder"

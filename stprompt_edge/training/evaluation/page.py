@@ -199,6 +199,11 @@ def _video_row(video: ScoredVideo) -> str:
     return f"<tr><td>{_text(video.name)}</td><td>{_text(video.label)}</td>{_cells(cells)}</tr>"
 
 
+def _strides(evaluation: Evaluation) -> str:
+    strides = sorted({video.stride for video in evaluation.videos})
+    return f"{strides[0]}" if len(strides) == 1 else f"{strides[0]} to {strides[-1]}"
+
+
 def _facts(evaluation: Evaluation) -> Iterator[str]:
     model, dataset = evaluation.model, evaluation.dataset
     groups: list[tuple[str, Iterable[tuple[str, str]]]] = [
@@ -207,7 +212,7 @@ def _facts(evaluation: Evaluation) -> Iterator[str]:
             (
                 ("Name", f"{dataset.name}, {dataset.split}"),
                 ("Videos", f"{dataset.abnormal_videos} abnormal, {dataset.normal_videos} normal"),
-                ("Frames", f"{dataset.camera_frames:,}, one of every {model.stride} scored"),
+                ("Frames", f"{dataset.camera_frames:,}, one of every {_strides(evaluation)} scored"),
                 ("Spacing", f"{dataset.seconds_between_samples:.3g} s between scored frames"),
             ),
         ),

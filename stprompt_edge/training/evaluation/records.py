@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stprompt_edge.errors import UsageError
+from stprompt_edge.runtime.sources import check_fps
 from stprompt_edge.training.datasets import TEST
 from stprompt_edge.vocabulary import NORMAL_CLASS
 
@@ -25,21 +26,23 @@ class EvaluationSettings:
     """How to evaluate.
 
     Raises:
-        UsageError: a number under 1.
+        UsageError: a number under 1, or a rate that cannot be.
     """
 
     streaming: bool = False  # frame by frame, as at the edge: adds alarms, localization and lookahead
     split: str = TEST
-    stride: int | None = None  # camera frames per sampled frame; None for the model's own
+    stride: int | None = None  # camera frames per sampled frame; None for the model's own; streaming, as `run` takes it
     processes: int = 1
     precision: str | None = None  # of a bundle's encoder; None for what the runtime would pick
     features: Path | None = None  # of a checkpoint: what `extract` wrote; None to embed the videos
     pretrained: str | None = None  # of a checkpoint: CLIP weights, where the checkpoint's own name is not enough
+    fps: float | None = None  # of image folders
 
     def __post_init__(self) -> None:
         for name, value in (("stride", self.stride), ("processes", self.processes)):
             if value is not None and value < 1:
                 raise UsageError(f"{name} must be 1 or more, got {value}", remedy=f"leave out --{name}")
+        check_fps(self.fps)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,9 +193,10 @@ class ModelFacts:
     sha256: str  # of bundle.json, or of the checkpoint
     method: str
     backend: str
-    stride: int
+    stride: int | None  # None: it follows the rate of each video
     threshold_on: float | None  # None offline
     description: Mapping[str, str]  # for people
+    cautions: tuple[str, ...] = ()  # to be read before any figure
 
 
 @dataclass(frozen=True, kw_only=True)

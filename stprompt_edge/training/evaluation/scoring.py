@@ -12,7 +12,7 @@ from stprompt_edge.bundle import Bundle
 from stprompt_edge.errors import SourceError, UsageError
 from stprompt_edge.runtime.backends.base import Backend
 from stprompt_edge.runtime.detector import DetectedFrame, Detector
-from stprompt_edge.runtime.sampler import Sampler
+from stprompt_edge.runtime.sampler import Sampler, default_stride
 from stprompt_edge.runtime.scoring import make_scorer
 from stprompt_edge.runtime.sources import ASSUMED_FPS, Source, open_source
 from stprompt_edge.training.datasets import LabelledVideo
@@ -32,16 +32,20 @@ class VideoScorer:
     Args:
         bundle: model and settings.
         backend: its graphs, open.
-        stride: camera frames per sampled frame.
+        stride: camera frames per sampled frame; None for the model's own, or streaming for what `run` takes.
+        fps: of image folders; None where nobody knows.
         streaming: as at the edge (lookahead 0, the bundle's alarm, boxes while it is on), and the annotated frames
             localized besides; otherwise offline, with all frames in sight, and nothing but scores.
     """
 
-    def __init__(self, bundle: Bundle, backend: Backend, *, stride: int, streaming: bool) -> None:
+    def __init__(
+        self, bundle: Bundle, backend: Backend, *, stride: int | None, streaming: bool, fps: float | None = None
+    ) -> None:
         self._bundle = bundle
         self._backend = backend
-        self._sampler = Sampler(stride)
+        self._stride = stride
         self._streaming = streaming
+        self._fps = fps
 
     def __call__(self, video: LabelledVideo, on_progress: FrameProgress = lambda done: None) -> ScoredVideo:
         """Score one video.
@@ -50,18 +54,11 @@ class VideoScorer:
             SourceError: it cannot be read.
             UsageError: its annotation is not of this file.
         """
-        judge = _Judge(video, self._bundle, self._sampler.stride)
-        detector = Detector(
-            self._bundle,
-            self._backend,
-            localize="alarm" if self._streaming else "never",
-            lookahead=0 if self._streaming else None,
-            localize_also=judge.wants if self._streaming else lambda frame: False,
-            on_features=judge.recorder if self._streaming else lambda x_clip_D, features: None,
-            keep_pictures=self._streaming,
-        )
-        with open_source(str(video.path)) as source:
-            counted = _Counter(self._sampler)
+        with open_source(str(video.path), fps=video.fps_of(self._fps)) as source:
+            sampler = self._sampler(source)
+            judge = _Judge(video, self._bundle, sampler.stride)
+            detector = self._detector(judge)
+            counted = _Counter(sampler)
             source.planar = lambda index: detector.on_device
             total = source.info.frame_count or 0
             for frame in source.frames(counted):
@@ -74,6 +71,22 @@ class VideoScorer:
             {0: judge.scores, **self._other_lookaheads(judge.recorder)} if self._streaming else {None: judge.scores}
         )
         return judge.finish(source, counted.frames, scores, alarm=self._streaming)
+
+    def _sampler(self, source: Source) -> Sampler:
+        method = self._bundle.manifest.method
+        own = default_stride(method, source.info.known_fps) if self._streaming else method.stride
+        return Sampler(own if self._stride is None else self._stride)
+
+    def _detector(self, judge: _Judge) -> Detector:
+        return Detector(
+            self._bundle,
+            self._backend,
+            localize="alarm" if self._streaming else "never",
+            lookahead=0 if self._streaming else None,
+            localize_also=judge.wants if self._streaming else lambda frame: False,
+            on_features=judge.recorder if self._streaming else lambda x_clip_D, features: None,
+            keep_pictures=self._streaming,
+        )
 
     def _other_lookaheads(self, recorder: Recorder) -> dict[int | None, NDArray[np.float64]]:
         scorer, sigma = make_scorer(self._bundle, self._backend), self._bundle.manifest.method.sigma

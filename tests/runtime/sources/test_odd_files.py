@@ -239,6 +239,20 @@ def test_a_bare_h264_stream_keeps_the_rate_it_states(tmp_path, rate):
     assert frames[-1].seconds == pytest.approx((len(frames) - 1) / float(rate))
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "assumed"),
+    [("a.mjpeg", ("-c:v", "mjpeg"), True), ("a.h264", H264, False), ("a.m4v", ("-c:v", "mpeg4"), False)],
+)
+def test_a_stream_without_a_clock_takes_a_rate(tmp_path, name, options, assumed):
+    path = made(tmp_path / name, *options)
+    source, frames = read(path)
+    assert (source.info.fps, source.info.fps_assumed) == (pytest.approx(25.0), assumed)
+    assert frames[-1].seconds == pytest.approx(5.96)
+    source, frames = read(path, fps=10)
+    assert (source.info.fps, source.info.fps_assumed) == (10.0, False)
+    assert frames[-1].seconds == pytest.approx(14.9)
+
+
 # --- whole files are not called truncated ----------------------------------------------------------------------------
 
 

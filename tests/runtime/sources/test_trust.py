@@ -42,7 +42,7 @@ def verdicts(kinds: str, *, flagged: str = "", order: str | None = None) -> str:
         ("KPpPKP", {}, "wwcmww"),  # up to the next key frame
         ("KPPPKP", {"flagged": "c"}, "wwmmww"),
         ("KPPPkP", {}, "wwwwcm"),
-        ("KPPpKPKP", {}, "wwwcmmww"),  # what was lost may be the head of the key frame
+        ("KPPpKPKP", {}, "wwwcwwww"),  # as where two recordings were joined
         ("PPP", {"flagged": "b"}, "wmm"),  # began between key frames
         (
             "KPPKP",

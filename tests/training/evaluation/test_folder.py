@@ -73,7 +73,7 @@ def test_metrics_hold_every_figure(tmp_path: Path, streamed: Evaluation, no_char
     assert [point["lookahead"] for point in found["figures"]["lookahead"]] == [0, 1, None]
     assert found["figures"]["alarm"]["own"]["threshold_on"] == 0.5
     assert found["videos"][2] | {"warnings": []} == {
-        "name": "c", "label": "fire", "camera_frames": 10, "seconds": 10.0, "abnormal_frames": 4,
+        "name": "c", "label": "fire", "camera_frames": 10, "stride": 1, "seconds": 10.0, "abnormal_frames": 4,
         "anomalies": [{"start_seconds": 2.0, "end_seconds": 6.0}], "highest_score": 0.9, "alarm_share": 0.4,
         "tiou": 0.25, "mean_iou": 0.35, "warnings": [],
     }  # fmt: skip

@@ -99,6 +99,22 @@ def test_a_closer_stride_is_advised() -> None:
     assert note.endswith("--stride 5 is closest to that")
 
 
+def test_a_label_that_no_class_has_gets_its_nearest() -> None:
+    told = notes(NORMAL, FIRE, scored("y", [0.9], "Fires", abnormal=[(0, 1)]), FLOOD)
+    assert any(note.endswith("which do not matter for AUC: Fires (did you mean 'fire'?), flood") for note in told)
+
+
+@pytest.mark.parametrize(("fps", "told"), [(None, True), (10.0, False)])
+def test_image_folders_without_a_rate(tmp_path: Path, fps: float | None, told: bool) -> None:
+    video = LabelledVideo(path=tmp_path, name="shots", label="normal", split="test")
+    data = Dataset(name="d", root=tmp_path, videos=(video,), class_names=("normal",))
+    settings, bundle = EvaluationSettings(fps=fps), trained(seconds_between_samples=0.25)
+    found = list(notes_on(bundle, data, (NORMAL, FIRE), (), offline_figures((NORMAL, FIRE)), settings))
+    assumed = "the source has no rate of its own, 25 fps assumed: give --fps (of 1 videos: shots)"
+    assert (assumed in found) is told
+    assert any("sampled every" in note for note in found) is not told  # an invented rate has no spacing
+
+
 def test_the_footage_behind_false_alarms_is_told() -> None:
     found = notes(*STREAMED, streaming=True)
     rest = "false alarms rest on 0.0011 h of normal footage in 1 videos: one is 900 per hour"

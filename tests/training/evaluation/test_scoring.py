@@ -47,6 +47,28 @@ def shipped(path: Path, bundle: Bundle, **options: Any) -> list[DetectedFrame]:
     return found + detector.flush()
 
 
+@pytest.mark.parametrize(
+    ("seconds", "given", "streaming", "stride"),
+    [(0.2, None, True, 2), (1 / 3, None, True, 3), (None, None, True, 4), (0.2, 5, True, 5), (0.2, None, False, 4)],
+)
+def test_streaming_takes_the_stride_that_run_takes(
+    clip: Path, seconds: float | None, given: int | None, streaming: bool, stride: int
+) -> None:
+    bundle = tiny_bundle(seconds_between_samples=seconds)
+    video = VideoScorer(bundle, FakeBackend(bundle), stride=given, streaming=streaming)(labelled(clip))
+    assert (video.stride, len(video.seconds)) == (stride, -(-23 // stride))
+
+
+@pytest.mark.parametrize(("fps", "stride", "spacing"), [(10.0, 2, 0.2), (20.0, 4, 0.2), (None, 4, 0.16)])
+def test_an_image_folder_of_a_given_rate(tmp_path: Path, fps: float | None, stride: int, spacing: float) -> None:
+    for number in range(9):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), videos.picture(number, 64, 48))
+    bundle = tiny_bundle(seconds_between_samples=0.2)
+    score = VideoScorer(bundle, FakeBackend(bundle), stride=None, streaming=True, fps=fps)
+    video = score(labelled(tmp_path, frame_ranges=((3, 5),)))
+    assert (video.stride, video.seconds[1]) == (stride, pytest.approx(spacing))
+
+
 @pytest.mark.parametrize("method", [{"name": "stprompt"}, {"name": "zero-shot"}])
 @pytest.mark.parametrize(("motion", "timing"), VARIANTS)
 def test_streaming_at_full_lookahead_equals_offline(clip: Path, method: dict, motion: str, timing: str) -> None:
