@@ -190,7 +190,7 @@ def int8_report(done: Int8Calibration, bundle: Path, files: Sequence[Path]) -> R
 def extraction_report(done: Extraction, out: Path) -> RenderableType:
     """What was written, what is left, and every video that is not whole."""
     lines = [Text(f"extracted {done.written} videos, {done.skipped} were there already, wrote {out}")]
-    lines += [Text(f"damaged, extracted as far as it goes: {name}: {what}", "yellow") for name, what in done.damaged]
+    lines += [Text(f"extracted as far as it goes: {name}: {what}", "yellow") for name, what in done.warned]
     lines += [Text(f"left out {name}: {reason}", "yellow") for name, reason in done.unreadable]
     if done.missing:
         what = f"left out {len(done.missing)} listed videos that are not there, the first is {done.missing[0]}"

@@ -83,13 +83,13 @@ def test_the_report_of_an_extraction() -> None:
         written=3,
         skipped=4,
         unreadable=(("b.mp4", "b.mp4 is empty (0 bytes)"),),
-        damaged=(("a.mp4", "file is truncated: 3 of about 9 frames decoded"),),
+        warned=(("a.mp4", "file is truncated: 3 of about 9 frames decoded"),),
         missing=("x.mp4", "y.mp4"),
         left=2,
     )
     assert text_of(extraction_report(done, Path("f"))).splitlines() == [
         "extracted 3 videos, 4 were there already, wrote f",
-        "damaged, extracted as far as it goes: a.mp4: file is truncated: 3 of about 9 frames decoded",
+        "extracted as far as it goes: a.mp4: file is truncated: 3 of about 9 frames decoded",
         "left out b.mp4: b.mp4 is empty (0 bytes)",
         "left out 2 listed videos that are not there, the first is x.mp4",
         "interrupted with 2 videos left: the same command goes on with them",

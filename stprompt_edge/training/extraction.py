@@ -62,7 +62,7 @@ class Extraction:
     written: int
     skipped: int  # there already, of the same origin
     unreadable: tuple[tuple[str, str], ...]  # name and reason; left out of the index
-    damaged: tuple[tuple[str, str], ...] = ()  # name and what is wrong; extracted as far as they go
+    warned: tuple[tuple[str, str], ...] = ()  # name and what its source said; extracted as far as it goes
     missing: tuple[str, ...] = ()  # names that the data set lists and does not have
     left: int = 0  # not done because it was stopped; then the index is not written
 
@@ -412,7 +412,7 @@ def _finish(dataset: Dataset, out: Path, outcomes: Sequence[Outcome], todo: int)
         written=len(outcomes) - len(unreadable),
         skipped=len(dataset.videos) - todo,
         unreadable=tuple(sorted(unreadable.items())),
-        damaged=tuple(sorted((outcome.name, "; ".join(outcome.warnings)) for outcome in outcomes if outcome.warnings)),
+        warned=tuple(sorted((outcome.name, "; ".join(outcome.warnings)) for outcome in outcomes if outcome.warnings)),
         missing=dataset.missing_videos,
         left=left,
     )

@@ -193,7 +193,7 @@ def test_odd_videos(
         return
     assert not done.unreadable
     assert sampled is None or len(loaded[name].x_clip) == sampled
-    assert [what for what, _ in done.damaged] == ([name] if told else [])
+    assert [what for what, _ in done.warned] == ([name] if told else [])
 
 
 def test_an_image_folder_without_a_sampled_frame(tmp_path: Path) -> None:

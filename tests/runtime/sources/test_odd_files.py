@@ -241,7 +241,7 @@ def test_a_bare_h264_stream_keeps_the_rate_it_states(tmp_path, rate):
 
 @pytest.mark.parametrize(
     ("name", "options", "assumed"),
-    [("a.mjpeg", ("-c:v", "mjpeg"), True), ("a.h264", H264, False), ("a.m4v", ("-c:v", "mpeg4"), False)],
+    [("a.mjpeg", ("-c:v", "mjpeg"), True), ("a.h264", H264, False), ("a.hevc", HEVC, False)],
 )
 def test_a_stream_without_a_clock_takes_a_rate(tmp_path, name, options, assumed):
     path = made(tmp_path / name, *options)
