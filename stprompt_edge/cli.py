@@ -6,6 +6,7 @@ import json
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,14 @@ from rich.text import Text
 
 from stprompt_edge import __version__
 from stprompt_edge.assets import DEMO_BUNDLE, DEMO_CLIP
-from stprompt_edge.errors import INTERRUPTED_EXIT_CODE, EnvironmentFailure, StpromptEdgeError, UsageError, nearest
+from stprompt_edge.errors import (
+    INTERRUPTED_EXIT_CODE,
+    EnvironmentFailure,
+    StpromptEdgeError,
+    StpromptEdgeWarning,
+    UsageError,
+    nearest,
+)
 
 app = typer.Typer(
     name="stprompt-edge",
@@ -441,6 +449,7 @@ def main() -> None:
     if arguments == ["--version"]:
         print(f"stprompt-edge {__version__}")
         return
+    warnings.showwarning = _show_warning
     try:
         code = app(arguments, standalone_mode=False)
     except StpromptEdgeError as exc:
@@ -456,6 +465,15 @@ def main() -> None:
         console.print("interrupted", style="yellow")
         code = INTERRUPTED_EXIT_CODE
     sys.exit(code or 0)
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
+) -> None:
+    """Ours in one line, others as Python shows them."""
+    ours = issubclass(category, StpromptEdgeWarning)
+    text = f"warning: {message}" if ours else warnings.formatwarning(message, category, filename, lineno, line)
+    console.print(Text(text.rstrip(), style="yellow" if ours else ""), soft_wrap=True)
 
 
 def _print_error(error: StpromptEdgeError) -> None:
