@@ -20,6 +20,7 @@ LOCK_NAME = ".lock"  # in a folder while a run writes to it
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _REFUSED = {
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT, errno.ENAMETOOLONG,
+    errno.EBUSY,  # a mounted folder cannot be renamed
 }  # fmt: skip
 
 

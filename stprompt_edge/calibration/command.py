@@ -7,6 +7,7 @@ from pathlib import Path
 
 from stprompt_edge.bundle import ENCODER_NAMES, check_replaceable, load_bundle
 from stprompt_edge.calibration.records import Int8Calibration, Int8Settings
+from stprompt_edge.calibration.staging import check_own_files
 from stprompt_edge.errors import EnvironmentFailure
 
 Progress = Callable[[str, float], None]  # what is being done, and the fraction of the whole that is done
@@ -26,7 +27,7 @@ def calibrate_int8(
         What was found, and the files of the report.
 
     Raises:
-        UsageError: the bundle has no fp32 encoder, or footage or data set do not suffice.
+        UsageError: the bundle has no fp32 encoder or its files are links, or footage or data set do not suffice.
         CheckFailed: parity cannot be held (unless `force`; the report is written all the same), or a Q/DQ rule is
             broken.
         SourceError: footage cannot be read.
@@ -42,6 +43,7 @@ def calibrate_int8(
     bundle = load_bundle(path)
     bundle.file(ENCODER_NAMES["fp32"])
     check_replaceable(path)
+    check_own_files(bundle)
     dataset = None
     if settings.dataset is not None:
         dataset = load_dataset(settings.dataset, settings.dataset_format)
