@@ -26,6 +26,7 @@ from stprompt_edge.errors import (
     UsageError,
     nearest,
 )
+from stprompt_edge.imports import what_lacks
 
 app = typer.Typer(
     name="stprompt-edge",
@@ -464,6 +465,12 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         console.print("interrupted", style="yellow")
         code = INTERRUPTED_EXIT_CODE
+    except Exception as exc:
+        lacking = None if debug else what_lacks(exc)
+        if lacking is None:
+            raise
+        _print_error(lacking)
+        code = lacking.exit_code
     sys.exit(code or 0)
 
 

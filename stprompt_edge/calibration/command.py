@@ -8,7 +8,7 @@ from pathlib import Path
 from stprompt_edge.bundle import ENCODER_NAMES, check_replaceable, load_bundle
 from stprompt_edge.calibration.records import Int8Calibration, Int8Settings
 from stprompt_edge.calibration.staging import check_own_files
-from stprompt_edge.errors import EnvironmentFailure
+from stprompt_edge.imports import import_failure
 
 Progress = Callable[[str, float], None]  # what is being done, and the fraction of the whole that is done
 
@@ -62,6 +62,5 @@ def require_packages() -> None:
         import matplotlib.figure  # noqa: F401
         import onnx  # noqa: F401
     except ImportError as exc:
-        raise EnvironmentFailure(
-            f"calibration needs a package that cannot be imported ({exc})", remedy='pip install "stprompt-edge[train]"'
-        ) from exc
+        what = "calibration needs a package that cannot be imported"
+        raise import_failure("onnx", exc, what=what, remedy='pip install "stprompt-edge[train]"') from exc

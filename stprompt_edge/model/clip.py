@@ -18,8 +18,9 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from stprompt_edge.assets import DEMO_WEIGHTS
-from stprompt_edge.errors import EnvironmentFailure, UsageError, nearest
+from stprompt_edge.errors import UsageError, nearest
 from stprompt_edge.geometry import Geometry
+from stprompt_edge.imports import import_failure
 from stprompt_edge.model.encoder import check_plain_vit
 from stprompt_edge.model.weights import Activation, check_activation, fetch_weights, read_weights
 from stprompt_edge.preprocess import CLIP_MEAN_RGB, CLIP_STD_RGB, Preprocessing
@@ -170,9 +171,7 @@ def _import_open_clip() -> Any:
     try:
         import open_clip
     except ImportError as exc:
-        raise EnvironmentFailure(
-            f"open_clip cannot be imported ({exc})", remedy='pip install "stprompt-edge[export]"'
-        ) from exc
+        raise import_failure("open_clip", exc, remedy='pip install "stprompt-edge[export]"') from exc
     configs = resources.files("stprompt_edge.model") / "configs"
     open_clip.add_model_config(Path(str(configs)))
     return open_clip

@@ -21,7 +21,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from stprompt_edge.errors import UsageError
+from stprompt_edge.errors import EnvironmentFailure, StpromptEdgeError, UsageError
+from stprompt_edge.imports import MORE_MEMORY, is_out_of_memory
 from stprompt_edge.model.weights.torchscript import ForbiddenGlobal, read_torchscript
 
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
@@ -48,6 +49,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
     Raises:
         UsageError: with the true reason: not a weights file, cut short, damaged, or a pickle that wants to run code.
+        EnvironmentFailure: there is not enough memory.
     """
     try:
         with path.open("rb") as file:
@@ -91,7 +93,9 @@ def _cut(path: Path, what: str) -> UsageError:
     return UsageError(f"{path} is cut short: {what}", remedy=_DOWNLOAD_AGAIN)
 
 
-def _damaged(path: Path, exc: Exception) -> UsageError:
+def _damaged(path: Path, exc: Exception) -> StpromptEdgeError:
+    if is_out_of_memory(exc):
+        return EnvironmentFailure(f"there is not enough memory to read {path}", remedy=MORE_MEMORY)
     line = (str(exc).strip().splitlines() or [""])[0][:160]
     return UsageError(f"{path} is damaged ({type(exc).__name__}: {line})", remedy=_DOWNLOAD_AGAIN)
 

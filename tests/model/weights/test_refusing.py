@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from stprompt_edge.errors import UsageError
+from stprompt_edge.errors import EnvironmentFailure, UsageError
 from stprompt_edge.model.clip import Clip, load_clip
 from tests.model.weights.forms import (
     TINY,
@@ -120,6 +120,19 @@ def test_not_a_weights_file(tmp_path: Path, tiny: Clip, state: State, writer: Wr
         load_clip(TINY, str(path))
     assert "\n" not in caught.value.what
     assert "\n" not in caught.value.remedy
+
+
+@pytest.mark.parametrize("exc", [RuntimeError("DefaultCPUAllocator: can't allocate memory"), OSError(12, "no memory")])
+def test_want_of_memory_is_not_called_damage(
+    tmp_path: Path, tiny: Clip, state: State, monkeypatch: pytest.MonkeyPatch, exc: Exception
+) -> None:
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise exc
+
+    saved(tmp_path / "weights.pt", state)
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(EnvironmentFailure, match="there is not enough memory to read .*weights.pt"):
+        load_clip(TINY, str(tmp_path / "weights.pt"))
 
 
 def test_a_changed_byte_of_an_archive(tmp_path: Path, tiny: Clip, state: State) -> None:
