@@ -416,7 +416,9 @@ def _read_text(path: Path, manifest: Manifest, vocabulary: Vocabulary) -> TextEm
     for name, tensor in tensors.items():
         length_error = float(np.abs(np.linalg.norm(tensor, axis=1) - 1).max())
         if not math.isfinite(length_error) or length_error > 1e-3:
-            raise _damaged(path, f"{TEXT_NAME}, {name} is not of unit length")
+            lost = int(tensor.size - np.count_nonzero(np.isfinite(tensor)))
+            why = f": {lost} of its values are NaN or infinite" if lost else ""
+            raise _damaged(path, f"{TEXT_NAME}, {name} is not of unit length{why}")
     return TextEmbeddings(**tensors)
 
 

@@ -290,7 +290,7 @@ NOT_A_NUMBER[1, 1] = np.nan
         (text_with(label_prompts=unit_rows(3).astype(np.float64)), r"label_prompts is F64\[3, 8\]"),
         (text_with(label_prompts=unit_rows(3) * 1.01), "label_prompts is not of unit length"),
         (text_with(label_prompts=unit_rows(3) * 0), "label_prompts is not of unit length"),
-        (text_with(label_prompts=NOT_A_NUMBER), "label_prompts is not of unit length"),
+        (text_with(label_prompts=NOT_A_NUMBER), "label_prompts is not of unit length: 1 of its values are NaN"),
         (text_with().replace(b'"F32"', b'"F8X"'), "is not a safetensors file"),
         (text_with(label_prompts=np.zeros((3, 8), np.uint8)).replace(b'"U8"', b'"F8_E4M3"'), "is not a safetensors"),
     ],

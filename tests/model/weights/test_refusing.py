@@ -131,7 +131,7 @@ def test_want_of_memory_is_not_called_damage(
 
     saved(tmp_path / "weights.pt", state)
     monkeypatch.setattr(torch, "load", fail)
-    with pytest.raises(EnvironmentFailure, match="there is not enough memory to read .*weights.pt"):
+    with pytest.raises(EnvironmentFailure, match=r"there is not enough memory to read .*weights\.pt"):
         load_clip(TINY, str(tmp_path / "weights.pt"))
 
 
