@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -41,6 +42,7 @@ ENCODER_NAMES = {
     "cpu8": "encoder.cpu8.onnx",  # dynamic int8 for ONNX Runtime on a CPU
 }
 
+_BARE_FOLDER = f"a folder without {MANIFEST_NAME}"
 _MAX_NAME_BYTES = 255  # of a file's name, on every file system that matters
 
 Positive = Annotated[float, Field(gt=0)]
@@ -216,14 +218,24 @@ def load_bundle(path: Path | str) -> Bundle:
         The manifest, geometry, vocabulary and text embeddings; graphs are left to the backends.
 
     Raises:
-        UsageError: if there is no bundle at `path`.
+        UsageError: if there is no bundle at `path`, or it may not be read.
         CheckFailed: if the bundle is newer than this program, damaged, incomplete or inconsistent.
     """
     path = Path(path)
-    if not (path / MANIFEST_NAME).is_file():
-        found = "a folder without bundle.json" if path.is_dir() else "not a folder" if path.exists() else "missing"
+    try:
+        return _load(path)
+    except OSError as exc:
         raise UsageError(
-            f"no bundle at {path}: it is {found}", remedy="make one with: stprompt-edge export --out BUNDLE"
+            f"bundle {path}: {exc.filename or 'a file'} cannot be read: {exc.strerror or exc}",
+            remedy="see to it that you may read it, and what its links point to",
+        ) from exc
+
+
+def _load(path: Path) -> Bundle:
+    if not (path / MANIFEST_NAME).is_file():
+        raise UsageError(
+            f"no bundle at {path}: it is {_in_place_of_a_bundle(path)}",
+            remedy="make one with: stprompt-edge export --out BUNDLE",
         )
     manifest = _read_manifest(path)
     for name, entry in manifest.files.items():
@@ -336,18 +348,36 @@ def _read_manifest(path: Path) -> Manifest:
 
 
 def _check_file(path: Path, name: str, entry: FileEntry) -> None:
-    """One listed file: inside the folder, there, and unchanged."""
+    """One listed file: named as inside the folder, there, and unchanged.
+
+    It may be a link: model caches, DVC and Kubernetes volumes lay folders out so. What it holds is proved by its hash.
+    """
     pure = PurePosixPath(name)
     file = path / name
     odd = not name.isprintable() or len(name.encode()) > _MAX_NAME_BYTES or "\\" in name or str(pure) != name
-    if odd or pure.is_absolute() or ".." in pure.parts or not file.resolve().is_relative_to(path.resolve()):
+    if odd or pure.is_absolute() or ".." in pure.parts:
         raise _damaged(path, f"{MANIFEST_NAME} lists {name!r}, which is not a path inside the bundle")
     if not file.is_file():
-        raise _damaged(path, f"{name} is missing")
+        raise _damaged(path, f"{name} is {_missing(file)}")
     if file.stat().st_size != entry.bytes:
         raise _damaged(path, f"{name} has {file.stat().st_size} bytes, expected {entry.bytes}")
     if describe_file(file).sha256 != entry.sha256:
         raise _damaged(path, f"{name} was changed: its sha256 is not the one in {MANIFEST_NAME}")
+
+
+def _in_place_of_a_bundle(path: Path) -> str:
+    manifest = path / MANIFEST_NAME
+    if path.is_dir():
+        return f"a folder whose {MANIFEST_NAME} is {_missing(manifest)}" if manifest.is_symlink() else _BARE_FOLDER
+    return "not a folder" if path.exists() else _missing(path)
+
+
+def _missing(path: Path) -> str:
+    """That no file is there, and what is, for people who see the name in its folder."""
+    kind = "a folder" if path.is_dir() else "not a file" if path.exists() else ""
+    if path.is_symlink():
+        return f"missing ({'' if kind else 'broken '}link to {os.readlink(path)}{kind and f', {kind}'})"
+    return f"missing ({kind} is there)" if kind == "a folder" else "missing"
 
 
 def _check_complete(path: Path, manifest: Manifest) -> None:
@@ -401,7 +431,9 @@ def _read_text(path: Path, manifest: Manifest, vocabulary: Vocabulary) -> TextEm
     for name, tensor in tensors.items():
         length_error = float(np.abs(np.linalg.norm(tensor, axis=1) - 1).max())
         if not math.isfinite(length_error) or length_error > 1e-3:
-            raise _damaged(path, f"{TEXT_NAME}, {name} is not of unit length")
+            lost = int(tensor.size - np.count_nonzero(np.isfinite(tensor)))
+            why = f": {lost} of its values are NaN or infinite" if lost else ""
+            raise _damaged(path, f"{TEXT_NAME}, {name} is not of unit length{why}")
     return TextEmbeddings(**tensors)
 
 

@@ -6,6 +6,7 @@ import json
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,15 @@ from rich.text import Text
 
 from stprompt_edge import __version__
 from stprompt_edge.assets import DEMO_BUNDLE, DEMO_CLIP
-from stprompt_edge.errors import INTERRUPTED_EXIT_CODE, EnvironmentFailure, StpromptEdgeError, UsageError, nearest
+from stprompt_edge.errors import (
+    INTERRUPTED_EXIT_CODE,
+    EnvironmentFailure,
+    StpromptEdgeError,
+    StpromptEdgeWarning,
+    UsageError,
+    nearest,
+)
+from stprompt_edge.imports import what_lacks
 from stprompt_edge.progress import open_console
 from stprompt_edge.streams import guarded_streams, print_json
 
@@ -508,6 +517,7 @@ def _command(arguments: list[str]) -> int:
     if arguments == ["--version"]:
         print(f"stprompt-edge {__version__}")
         return 0
+    warnings.showwarning = _show_warning
     try:
         code = app(arguments, standalone_mode=False)
     except StpromptEdgeError as exc:
@@ -522,7 +532,22 @@ def _command(arguments: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         console.print("interrupted", style="yellow")
         code = INTERRUPTED_EXIT_CODE
+    except Exception as exc:
+        lacking = None if debug else what_lacks(exc)
+        if lacking is None:
+            raise
+        _print_error(lacking)
+        code = lacking.exit_code
     return code or 0
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
+) -> None:
+    """Ours in one line, others as Python shows them."""
+    ours = issubclass(category, StpromptEdgeWarning)
+    text = f"warning: {message}" if ours else warnings.formatwarning(message, category, filename, lineno, line)
+    console.print(Text(text.rstrip(), style="yellow" if ours else ""), soft_wrap=True)
 
 
 def _print_error(error: StpromptEdgeError) -> None:

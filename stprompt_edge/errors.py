@@ -76,6 +76,10 @@ class EnvironmentFailure(StpromptEdgeError):
     exit_code = 5
 
 
+class StpromptEdgeWarning(UserWarning):
+    """What the reader should know although the work goes on; the command line shows it in one line."""
+
+
 INTERRUPTED_EXIT_CODE = 130  # 128 + SIGINT, the shell's convention
 _SHORTEST_STEM = 3  # letters of a beginning that may stand for the whole
 

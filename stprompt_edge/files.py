@@ -23,6 +23,7 @@ _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _REFUSED = {
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT, errno.ENAMETOOLONG,
     errno.EINVAL, errno.EILSEQ, errno.ELOOP,
+    errno.EBUSY,  # a mounted folder cannot be renamed
 }  # fmt: skip
 
 

@@ -259,14 +259,6 @@ def test_a_manifest_that_does_not_fit(path: Path, edit: Callable[[dict[str, Any]
     assert caught.value.remedy == EXPORT_AGAIN
 
 
-def test_a_symlink_that_leaves_the_bundle(path: Path) -> None:
-    outside = path.parent / "outside.onnx"
-    (path / FILES[0]).rename(outside)
-    (path / FILES[0]).symlink_to(outside)
-    with pytest.raises(CheckFailed, match=r"lists 'encoder\.onnx', which is not a path inside the bundle"):
-        load_bundle(path)
-
-
 def test_a_symlink_to_the_bundle_itself_is_fine(path: Path) -> None:
     link = path.with_name("current")
     link.symlink_to(path)
@@ -298,7 +290,7 @@ NOT_A_NUMBER[1, 1] = np.nan
         (text_with(label_prompts=unit_rows(3).astype(np.float64)), r"label_prompts is F64\[3, 8\]"),
         (text_with(label_prompts=unit_rows(3) * 1.01), "label_prompts is not of unit length"),
         (text_with(label_prompts=unit_rows(3) * 0), "label_prompts is not of unit length"),
-        (text_with(label_prompts=NOT_A_NUMBER), "label_prompts is not of unit length"),
+        (text_with(label_prompts=NOT_A_NUMBER), "label_prompts is not of unit length: 1 of its values are NaN"),
         (text_with().replace(b'"F32"', b'"F8X"'), "is not a safetensors file"),
         (text_with(label_prompts=np.zeros((3, 8), np.uint8)).replace(b'"U8"', b'"F8_E4M3"'), "is not a safetensors"),
     ],

@@ -63,7 +63,10 @@ def test_full_disk(tmp_path: Path, number: int) -> None:
     assert names(tmp_path) == []
 
 
-@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.EILSEQ])
+@pytest.mark.parametrize(
+    "number",
+    [errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.EILSEQ, errno.EBUSY],
+)
 def test_a_place_that_cannot_be_written(number: int) -> None:
     with pytest.raises(UsageError, match=r"cannot write /nowhere/a: "), disk_errors(Path("/nowhere/a")):
         raise OSError(number, os.strerror(number))

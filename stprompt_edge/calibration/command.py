@@ -7,7 +7,8 @@ from pathlib import Path
 
 from stprompt_edge.bundle import ENCODER_NAMES, check_replaceable, load_bundle
 from stprompt_edge.calibration.records import Int8Calibration, Int8Settings
-from stprompt_edge.errors import EnvironmentFailure
+from stprompt_edge.calibration.staging import check_own_files
+from stprompt_edge.imports import import_failure
 from stprompt_edge.overwriting import Input, check_outputs
 from stprompt_edge.runtime.source_files import source_files
 
@@ -28,7 +29,8 @@ def calibrate_int8(
         What was found, and the files of the report.
 
     Raises:
-        UsageError: the bundle has no fp32 encoder, footage or data set do not suffice, or an output is an input.
+        UsageError: the bundle has no fp32 encoder or its files are links, footage or data set do not suffice, an output
+            is an input.
         CheckFailed: parity cannot be held (unless `force`; the report is written all the same), or a Q/DQ rule is
             broken.
         SourceError: footage cannot be read.
@@ -44,6 +46,7 @@ def calibrate_int8(
 
     bundle = load_bundle(path)
     bundle.file(ENCODER_NAMES["fp32"])
+    check_own_files(bundle)
     dataset = None
     inputs: list[Input] = [("footage", file) for source in settings.footage for file in source_files(source)]
     if settings.dataset is not None:
@@ -67,6 +70,5 @@ def require_packages() -> None:
         import matplotlib.figure  # noqa: F401
         import onnx  # noqa: F401
     except ImportError as exc:
-        raise EnvironmentFailure(
-            f"calibration needs a package that cannot be imported ({exc})", remedy='pip install "stprompt-edge[train]"'
-        ) from exc
+        what = "calibration needs a package that cannot be imported"
+        raise import_failure("onnx", exc, what=what, remedy='pip install "stprompt-edge[train]"') from exc

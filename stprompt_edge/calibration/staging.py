@@ -4,15 +4,33 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from stprompt_edge.bundle import MANIFEST_NAME, Bundle, staged_folder
+from stprompt_edge.errors import UsageError
 from stprompt_edge.listing import is_data
 
 _CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK}  # FAT, some network file systems
+
+
+def check_own_files(bundle: Bundle) -> None:
+    """Refuse to amend a bundle whose files are another program's: of a model cache, DVC or a mounted volume.
+
+    Raises:
+        UsageError: one of its files is a link.
+    """
+    for name in (MANIFEST_NAME, *bundle.manifest.files):
+        file = bundle.path / name
+        if file.is_symlink():
+            raise UsageError(
+                f"bundle {bundle.path} is not written into: its {name} is a link (to {os.readlink(file)}), as in a "
+                "model cache or a mounted volume, whose owner would undo or lose the change",
+                remedy=f"amend a copy with files of its own: cp -rL {shlex.quote(str(bundle.path))} COPY",
+            )
 
 
 @contextmanager
@@ -29,11 +47,13 @@ def amended_bundle(bundle: Bundle, replaced: Collection[str]) -> Iterator[Path]:
     with staged_folder(bundle.path) as folder:
         left_out = {MANIFEST_NAME, *replaced}  # never links: writing to one would change the bundle that is in use
         for path in sorted(bundle.path.resolve().iterdir()):
-            if not is_data(path.name):
+            if path.name in left_out or not is_data(path.name):
                 continue
-            if path.is_dir():
+            if path.is_symlink():  # engines that are kept elsewhere stay there
+                (folder / path.name).symlink_to(os.readlink(path))
+            elif path.is_dir():
                 shutil.copytree(path, folder / path.name, symlinks=True, copy_function=_link)
-            elif path.name not in left_out:
+            else:
                 _link(path, folder / path.name)
         yield folder
 

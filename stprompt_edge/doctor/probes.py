@@ -28,6 +28,7 @@ from stprompt_edge.doctor.parsers import (
     parse_version,
 )
 from stprompt_edge.doctor.report import Check
+from stprompt_edge.imports import import_remedy
 
 DISTRIBUTION = "stprompt-edge"
 _ALTERNATIVES = {"onnxruntime": "onnxruntime-gpu"}  # the same module with more providers
@@ -81,7 +82,7 @@ def _check_package(requirement: Requirement, import_problem: str) -> Check:
         return Check(group="Packages", name=package, status="failed", detail=detail, remedy=remedy)
     if import_problem:
         detail = f"{version} does not import: {parse_failure(import_problem)}"
-        remedy = f"pip install --force-reinstall {package}"
+        remedy = import_remedy(import_problem, f"pip install --force-reinstall {package}")
         return Check(group="Packages", name=package, status="failed", detail=detail, remedy=remedy)
     return Check(group="Packages", name=package, status="ok", detail=version)
 
@@ -262,7 +263,8 @@ def _native_package(machine: Machine, name: str, module: str, outcome: Outcome, 
         remedy = _JETSON_VENV
     if f"No module named '{module}'" in outcome.problem:
         return Check(group=group, name=name, status="missing", detail="not installed (NVIDIA GPUs only)", remedy=remedy)
-    remedy = _SLOW_START if "no answer within" in outcome.problem else "make its libraries fit the GPU's driver"
+    remedy = import_remedy(outcome.problem, "make its libraries fit the GPU's driver")
+    remedy = _SLOW_START if "no answer within" in outcome.problem else remedy
     return Check(group=group, name=name, status="failed", detail=outcome.problem, remedy=remedy)
 
 
@@ -272,7 +274,7 @@ def probe_pyav(machine: Machine) -> tuple[Check, ...]:
         import av
         from av.codec.hwaccel import hwdevices_available
     except ImportError as exc:
-        remedy = "pip install --force-reinstall av"
+        remedy = import_remedy(exc, "pip install --force-reinstall av")
         return (Check(group="Video", name="PyAV", status="failed", detail=f"does not import: {exc}", remedy=remedy),)
     ffmpeg = ".".join(str(n) for n in av.library_versions.get("libavcodec", ()))
     decoders = sorted(c for c in av.codecs_available if re.match("(h264|hevc)_", c) and _decodes(c))
@@ -419,5 +421,6 @@ def _remedy(outcome: Outcome, extra: str) -> str:
     if "no answer within" in outcome.problem:
         return _SLOW_START
     if extra == "gpu":
-        return "install the driver and the CUDA libraries that this ONNX Runtime was built for, or use the CPU"
-    return f"{install_line(extra)} --force-reinstall"
+        remedy = "install the driver and the CUDA libraries that this ONNX Runtime was built for, or use the CPU"
+        return import_remedy(outcome.problem, remedy)
+    return import_remedy(outcome.problem, f"{install_line(extra)} --force-reinstall")

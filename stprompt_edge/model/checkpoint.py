@@ -82,7 +82,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint.
 
     Raises:
-        UsageError: if there is no such file, or it is not one of ours.
+        UsageError: if there is no such file, it is not one of ours, or a weight is NaN or infinite.
     """
     if not path.is_file():
         raise UsageError(f"no checkpoint at {path}", remedy="give the file that training wrote (best.safetensors)")
@@ -90,6 +90,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         with safe_open(path, framework="np") as file:  # "pt" takes paths alone that are UTF-8
             description = json.loads((file.metadata() or {})[_METADATA_KEY])
             weights = {name: torch.from_numpy(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118  not a dict
+        _check_finite(path, weights)
         return Checkpoint(
             clip=ClipSection(**description["clip"]),
             method=MethodSection(**description["method"]),
@@ -102,3 +103,13 @@ def load_checkpoint(path: Path) -> Checkpoint:
             f"{path} is not a checkpoint of stprompt-edge ({type(exc).__name__}: {str(exc).splitlines()[0]})",
             remedy="give the file that training wrote (best.safetensors)",
         ) from exc
+
+
+def _check_finite(path: Path, weights: dict[str, torch.Tensor]) -> None:
+    for name, tensor in weights.items():
+        lost = int(tensor.numel() - torch.isfinite(tensor).sum())
+        if lost:
+            raise UsageError(
+                f"{path}: {lost} of {tensor.numel()} values of {name} are NaN or infinite",
+                remedy="take an earlier checkpoint, or train again with a smaller learning rate",
+            )

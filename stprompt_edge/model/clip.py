@@ -18,7 +18,11 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from stprompt_edge.assets import DEMO_MODEL, DEMO_WEIGHTS
-from stprompt_edge.errors import EnvironmentFailure, UsageError, nearest
+from stprompt_edge.errors import UsageError, nearest
+from stprompt_edge.geometry import Geometry
+from stprompt_edge.imports import import_failure
+from stprompt_edge.model.encoder import check_plain_vit
+from stprompt_edge.model.weights import Activation, check_activation, fetch_weights, read_weights
 from stprompt_edge.preprocess import CLIP_MEAN_RGB, CLIP_STD_RGB, Preprocessing
 
 if TYPE_CHECKING:  # imports pydantic, which the model does without
@@ -84,9 +88,12 @@ def load_clip(name: str, pretrained: str, seed: int = 0) -> Clip:
     Args:
         name: open_clip's model name, for example ViT-B-16-quickgelu; ours is stprompt-demo-16.
         pretrained: an open_clip tag such as `openai` (fetched and cached by open_clip), the path of a weights
-            file, `demo` for those of stprompt-demo-16 that ship in the package, or `none` for random weights that
-            depend on `seed` only.
+            file of any common kind (see `weights`), `demo` for those of stprompt-demo-16 that ship in the package, or
+            `none` for random weights that depend on `seed` only.
         seed: of the random weights.
+
+    Warns:
+        StpromptEdgeWarning: the weights were trained with another activation than the model computes.
 
     Raises:
         UsageError: unknown model or tag, or a file that does not fit the model.
@@ -96,19 +103,23 @@ def load_clip(name: str, pretrained: str, seed: int = 0) -> Clip:
     if name not in open_clip.list_models():
         raise UsageError(f"unknown CLIP model '{name}'", remedy=nearest(name, _plain_vits(open_clip)))
     packaged = (name, pretrained) == (DEMO_MODEL, DEMO_TAG)
-    weights = None if packaged else _resolve_weights(open_clip, name, pretrained)
+    tag = _find_tag(open_clip, name, pretrained) if not packaged and pretrained != NO_WEIGHTS else None
+    file = fetch_weights(open_clip, name, pretrained) if tag else Path(pretrained)
+    statistics = {key: tag[key] for key in ("mean", "std") if key in tag} if tag else None
     with torch.random.fork_rng(devices=[]), _quiet_root_logger():
         torch.manual_seed(0 if packaged else seed)
-        model = _create(open_clip, name, weights)
+        model = open_clip.create_model(name, load_weights=False, force_preprocess_cfg=statistics)
     if packaged:
         _load_packaged(model)
+    elif pretrained != NO_WEIGHTS:
+        _load_weights(open_clip, name, model, pretrained, file, tag)
     model.eval().requires_grad_(False)
     image_size = model.visual.image_size  # a number or a pair, as the tower likes
     mean = getattr(model.visual, "image_mean", None) or CLIP_MEAN_RGB
     std = getattr(model.visual, "image_std", None) or CLIP_STD_RGB
     return Clip(
         name=name,
-        pretrained=Path(pretrained).name if weights and Path(weights).is_file() else pretrained,
+        pretrained=pretrained if packaged or tag or pretrained == NO_WEIGHTS else Path(pretrained).name,
         seed=seed,
         model=model,
         tokenize=open_clip.get_tokenizer(name),
@@ -116,6 +127,37 @@ def load_clip(name: str, pretrained: str, seed: int = 0) -> Clip:
             size=image_size if isinstance(image_size, int) else image_size[0], mean_rgb=tuple(mean), std_rgb=tuple(std)
         ),
     )
+
+
+def _find_tag(open_clip: Any, name: str, pretrained: str) -> dict[str, Any] | None:
+    """What open_clip knows of a tag, or None for a file. Raises UsageError if it is neither."""
+    tag: dict[str, Any] = open_clip.get_pretrained_cfg(name, pretrained)
+    if tag or Path(pretrained).is_file():
+        return tag or None
+    what = f"no pretrained weights '{pretrained}' for {name}: "
+    others = [other for other in _plain_vits(open_clip) if open_clip.get_pretrained_cfg(other, pretrained)]
+    if pretrained and Path(pretrained).is_dir():
+        raise UsageError(f"{what}it is a folder", remedy="give the weights file in it: --pretrained FOLDER/FILE")
+    if others:
+        raise UsageError(f"{what}it is a tag of {' and '.join(others)}", remedy=f"pass --clip {others[0]}")
+    tags = [*open_clip.list_pretrained_tags_by_model(name), *([DEMO_TAG] if name == DEMO_MODEL else [])]
+    raise UsageError(
+        f"{what}neither a file nor a tag of open_clip",
+        remedy=f"give a weights file, '{NO_WEIGHTS}', or a tag; {nearest(pretrained, tags)}",
+    )
+
+
+def _load_weights(
+    open_clip: Any, name: str, model: Any, pretrained: str, file: Path, tag: dict[str, Any] | None
+) -> None:
+    check_plain_vit(model.visual, Geometry())
+    offered = {other: open_clip.get_model_config(other) for other in _plain_vits(open_clip)}
+    weights = read_weights(file, name, model, offered)
+    model.load_state_dict(weights.state)
+    activation = weights.activation if tag is None else Activation(bool(tag.get("quick_gelu")), "says open_clip")
+    base = name.removesuffix("-quickgelu")
+    pair = {other: open_clip.get_model_config(other) for other in (base, f"{base}-quickgelu")}
+    check_activation(name, f"'{pretrained}'" if tag else file.name, activation, pair)
 
 
 @torch.inference_mode()
@@ -129,9 +171,7 @@ def _import_open_clip() -> Any:
     try:
         import open_clip
     except ImportError as exc:
-        raise EnvironmentFailure(
-            f"open_clip cannot be imported ({exc})", remedy='pip install "stprompt-edge[export]"'
-        ) from exc
+        raise import_failure("open_clip", exc, remedy='pip install "stprompt-edge[export]"') from exc
     configs = resources.files("stprompt_edge.model") / "configs"
     open_clip.add_model_config(Path(str(configs)))
     return open_clip
@@ -140,18 +180,6 @@ def _import_open_clip() -> Any:
 def _plain_vits(open_clip: Any) -> list[str]:
     plain = re.compile(r"(ViT-[A-Z]|stprompt-demo)-16(-quickgelu)?")  # patch 16 at 224 px, pooled by a class token
     return [name for name in open_clip.list_models() if plain.fullmatch(name)]
-
-
-def _resolve_weights(open_clip: Any, name: str, pretrained: str) -> str | None:
-    if pretrained == NO_WEIGHTS:
-        return None
-    tags = [*open_clip.list_pretrained_tags_by_model(name), *([DEMO_TAG] if name == DEMO_MODEL else [])]
-    if pretrained in tags or Path(pretrained).is_file():
-        return pretrained
-    raise UsageError(
-        f"no pretrained weights '{pretrained}' for {name}: neither a file nor a tag of open_clip",
-        remedy=f"give a weights file, '{NO_WEIGHTS}', or a tag; {nearest(pretrained, tags)}",
-    )
 
 
 def packed_weights(clip: Clip) -> bytes:
@@ -165,27 +193,6 @@ def _load_packaged(model: Any) -> None:
     missing, unexpected = model.load_state_dict(state, strict=False)
     assert missing == [RANDOM_IN_DEMO], missing
     assert not unexpected, unexpected
-
-
-def _create(open_clip: Any, name: str, weights: str | None) -> Any:
-    try:
-        return open_clip.create_model(name, pretrained=weights, load_weights=weights is not None)
-    except Exception as exc:  # open_clip, torch.load and the hub's client raise many kinds
-        if weights is None:
-            raise
-        if Path(weights).is_file():
-            raise UsageError(
-                f"{weights} does not hold weights of {name} ({_first_line(exc)})",
-                remedy="pass the matching --clip name, or another file",
-            ) from exc
-        raise EnvironmentFailure(
-            f"CLIP weights '{weights}' for {name} cannot be fetched ({_first_line(exc)})",
-            remedy="fetch them on a connected machine and pass the file: --pretrained PATH",
-        ) from exc
-
-
-def _first_line(exc: BaseException) -> str:
-    return f"{type(exc).__name__}: {str(exc).strip().partition(chr(10))[0][:160]}"
 
 
 @contextmanager

@@ -38,6 +38,7 @@ from stprompt_edge.training.extraction_pool import Job, Outcome, extract_jobs
 from stprompt_edge.training.extraction_settings import ExtractionSettings
 from stprompt_edge.training.features import (
     FeatureOrigin,
+    extract_again,
     load_features,
     load_segments,
     read_header,
@@ -302,21 +303,27 @@ def load_origin(folder: Path, split: str = "train") -> FeatureOrigin:
     Raises:
         UsageError: no index, no video of the split, or features of different origin.
     """
-    first, origin = "", None
+    first, header = "", None
     for entry in _entries(folder, split):
-        found = read_header(folder / entry["file"]).origin
-        if origin is None:
-            first, origin = entry["file"], found
-        elif found != origin:
-            key = next(key for key in asdict(origin) if getattr(found, key) != getattr(origin, key))
+        path = folder / entry["file"]
+        found = read_header(path)
+        if header is None:
+            first, header = entry["file"], found
+        elif found.origin != header.origin:
+            mine, theirs = asdict(header.origin), asdict(found.origin)
+            key = next(key for key in mine if getattr(found.origin, key) != getattr(header.origin, key))
             raise UsageError(
-                f"{folder}: features of different origin: {key} of {first} is {getattr(origin, key)}, "
-                f"of {entry['file']} {getattr(found, key)}",
+                f"{folder}: features of different origin: {key} of {first} is {mine[key]}, "
+                f"of {entry['file']} {theirs[key]}",
                 remedy="extract the whole data set into one new folder, with one bundle, --stride and --precision",
             )
-    if origin is None:
+        elif (found.width, found.fine_count) != (header.width, header.fine_count):
+            what = f"{path} has embeddings of width {found.width} and motion of {found.fine_count} windows"
+            what += f", {first} has {header.width} and {header.fine_count}"
+            raise UsageError(what, remedy=extract_again(path))
+    if header is None:
         raise UsageError(f"{folder}: no video of the split {split}", remedy="extract a data set that has some")
-    return origin
+    return header.origin
 
 
 def _check_targets(dataset: Dataset, out: Path, inputs: Sequence[Input] = ()) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from stprompt_edge.bundle import Bundle
 from stprompt_edge.errors import EnvironmentFailure, UsageError
+from stprompt_edge.imports import import_failure
 from stprompt_edge.runtime.backends.base import Backend
 from stprompt_edge.runtime.backends.onnx import OnnxBackend
 from stprompt_edge.training.extraction_settings import (
@@ -70,9 +71,8 @@ def _torch(bundle: Bundle, settings: ExtractionSettings, threads: int | None, re
     try:
         from stprompt_edge.training.torch_backend import TorchBackend
     except (ImportError, OSError) as exc:
-        raise EnvironmentFailure(
-            f"PyTorch cannot be imported ({exc})", remedy='pip install "stprompt-edge[train]", or use --backend onnx'
-        ) from exc
+        remedy = 'pip install "stprompt-edge[train]", or use --backend onnx'
+        raise import_failure("PyTorch", exc, remedy=remedy) from exc
     backend = TorchBackend(
         bundle, pretrained=settings.pretrained, precision=settings.precision or "fp32", threads=threads
     )

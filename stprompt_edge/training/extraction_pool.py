@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from stprompt_edge.bundle import Bundle, load_bundle
-from stprompt_edge.errors import EnvironmentFailure, SourceError
+from stprompt_edge.errors import EnvironmentFailure, SourceError, StpromptEdgeWarning
 from stprompt_edge.files import disk_errors
 from stprompt_edge.training.extraction_backend import Engine, open_engine
 from stprompt_edge.training.extraction_settings import ExtractionSettings
@@ -161,6 +162,7 @@ _worker: dict[str, Any] = {}  # what this process of the pool extracts with
 
 def _prepare_worker(settings: ExtractionSettings, stopping: StopFlag, lifeline: Connection) -> None:
     _worker.update(settings=settings, stopping=stopping)
+    warnings.simplefilter("ignore", StpromptEdgeWarning)  # the process that opened the first engine has shown it
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
 
 

@@ -30,6 +30,7 @@ from stprompt_edge.runtime.backends.base import Backend
 from stprompt_edge.runtime.motion import SecondDifference, Selection, aggregate, pixel_motion, select_windows
 from stprompt_edge.runtime.sampler import Sampler
 from stprompt_edge.runtime.sources import open_source, pictures_of
+from stprompt_edge.training.feature_checks import check_shapes, check_values
 from stprompt_edge.training.segments import segment_means
 
 _METADATA_KEY = "stprompt-edge"
@@ -87,6 +88,8 @@ class FeatureHeader:
     source_size: int | None  # see `source_size`
     seconds_between_samples: float  # 0.0 when unknown
     has_windows: bool
+    width: int  # D
+    fine_count: int  # N
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,11 +278,12 @@ def load_features(path: Path, *, windows: bool = True) -> VideoFeatures:
         windows: read the windows too, where it has them; they are most of the file.
 
     Raises:
-        UsageError: if it is missing or not one of ours.
+        UsageError: if it is missing, not one of ours, or its tensors do not fit each other or are not finite.
     """
     with _opened(path) as (file, description):
         names = [name for name in file.keys() if windows or name != "windows"]  # noqa: SIM118  not a dict
         tensors = {name: file.get_tensor(name) for name in names}
+        check_values(path, tensors, remedy=extract_again(path))
         kept = tensors.get("windows")
         return VideoFeatures(
             origin=FeatureOrigin(**description["origin"]),
@@ -305,7 +309,9 @@ def load_segments(path: Path, segments: int) -> NDArray[np.float16] | None:
         if "windows" not in file.keys():  # noqa: SIM118  not a dict
             return None
         windows_TND = file.get_slice("windows")
-        return segment_means(windows_TND, windows_TND.get_shape()[0], segments)
+        means_SND = segment_means(windows_TND, windows_TND.get_shape()[0], segments)
+        check_values(path, {"windows": means_SND}, remedy=extract_again(path))
+        return means_SND
 
 
 def read_windows(path: Path, rows: int) -> Iterator[NDArray[np.float16]]:
@@ -335,6 +341,8 @@ def read_header(path: Path) -> FeatureHeader:
             source_size=description["source_size"],
             seconds_between_samples=float(description["seconds_between_samples"]),
             has_windows="windows" in file.keys(),  # noqa: SIM118  not a dict
+            width=file.get_slice("x_clip").get_shape()[1],
+            fine_count=file.get_slice("motion").get_shape()[1],
         )
 
 
@@ -343,7 +351,11 @@ def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
     """The open file and its description. Raises UsageError for whatever does not fit while it is read."""
     try:
         with safe_open(path, framework="numpy") as file:
-            yield file, json.loads((file.metadata() or {})[_METADATA_KEY])
+            description = json.loads((file.metadata() or {})[_METADATA_KEY])
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  not a dict
+            headers = {name: (part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
+            check_shapes(path, headers, int(description["origin"]["windows"]), remedy=extract_again(path))
+            yield file, description
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as exc:
         raise UsageError(
             f"{path} is not a feature file of stprompt-edge ({type(exc).__name__}: {exc})",

@@ -15,7 +15,8 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from stprompt_edge.errors import EnvironmentFailure, UsageError
+from stprompt_edge.errors import UsageError
+from stprompt_edge.imports import import_failure
 from stprompt_edge.runtime.alarm import Alarm, AlarmSettings
 
 TIOU_SCORE = 0.5  # Liu & Ma 2019: a frame counts where its score reaches this
@@ -332,8 +333,7 @@ def import_sklearn_metrics() -> ModuleType:
     try:
         from sklearn import metrics
     except ImportError as exc:
-        what = f"scikit-learn cannot be imported ({exc})"
-        raise EnvironmentFailure(what, remedy='pip install "stprompt-edge[train]"') from exc
+        raise import_failure("scikit-learn", exc, remedy='pip install "stprompt-edge[train]"') from exc
     return metrics
 
 

@@ -74,3 +74,18 @@ def test_an_error_of_the_disk_that_is_not_about_links_is_told(tmp_path: Path, mo
     monkeypatch.setattr(os, "link", refuse)
     with pytest.raises(EnvironmentFailure, match="disk full"), amended_bundle(bundle, []):
         pass
+
+
+@pytest.mark.usefixtures("no_links")
+@pytest.mark.parametrize("target", ["../elsewhere", "ABSOLUTE", "gone"])
+def test_engines_that_are_kept_elsewhere_stay_there(tmp_path: Path, target: str) -> None:
+    bundle = write_fake_bundle(tmp_path / "b")
+    (tmp_path / "elsewhere" / "orin").mkdir(parents=True)
+    points = str(tmp_path / "elsewhere") if target == "ABSOLUTE" else target
+    (bundle.path / "engines").symlink_to(points)
+    with amended_bundle(bundle, [NAME]) as folder:
+        (folder / NAME).write_bytes(b"int8")
+        seal_bundle(folder, bundle.manifest)
+    assert os.readlink(bundle.path / "engines") == points
+    assert (tmp_path / "elsewhere" / "orin").is_dir()
+    assert load_bundle(bundle.path).file(NAME).read_bytes() == b"int8"

@@ -195,3 +195,15 @@ def test_a_weight_of_another_shape(checkpoint: Checkpoint, demo_clip: Clip) -> N
     weights = {**checkpoint.weights, "prompts.context": torch.zeros(3, 3)}
     with pytest.raises(CheckFailed, match=r"size mismatch for prompts\.context"):
         dataclasses.replace(checkpoint, weights=weights).build(demo_clip)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_weights_that_are_no_numbers(tmp_path: Path, checkpoint: Checkpoint, value: float) -> None:
+    name = max(checkpoint.weights)
+    weights = {**checkpoint.weights, name: checkpoint.weights[name].clone()}
+    weights[name].view(-1)[0] = value
+    file = tmp_path / "best.safetensors"
+    save_checkpoint(file, dataclasses.replace(checkpoint, weights=weights))
+    count = weights[name].numel()
+    with pytest.raises(UsageError, match=rf"best\.safetensors: 1 of {count} values of {name} are NaN or infinite"):
+        load_checkpoint(file)

@@ -130,38 +130,6 @@ def test_the_packaged_bundle_names_the_weights_that_ship() -> None:
     assert load_clip(DEMO, "demo").section == section
 
 
-@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
-@pytest.mark.parametrize("content", [b"", b"not weights"], ids=["empty", "text"])
-def test_a_file_that_holds_no_weights(tmp_path: Path, content: bytes, suffix: str) -> None:
-    file = tmp_path / f"wrong{suffix}"
-    file.write_bytes(content)
-    with pytest.raises(
-        UsageError, match=rf"wrong{suffix} does not hold weights of {DEMO} \(.*\)\n  fix: pass the matching"
-    ):
-        load_clip(DEMO, str(file))
-
-
-def test_weights_of_another_model(tmp_path: Path) -> None:
-    file = tmp_path / "other.safetensors"
-    save_file({"visual.proj": torch.zeros(3, 3)}, file)
-    with pytest.raises(UsageError, match=r"other\.safetensors does not hold weights of stprompt-demo-16"):
-        load_clip(DEMO, str(file))
-
-
-@pytest.mark.parametrize("error", [OSError("no route to host"), ConnectionError("refused")])
-def test_weights_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch, error: OSError) -> None:
-    import open_clip
-
-    def refuse(*args: Any, **kwargs: Any) -> None:
-        raise error
-
-    monkeypatch.setattr(open_clip, "create_model", refuse)
-    with pytest.raises(
-        EnvironmentFailure, match=r"CLIP weights 'openai' for ViT-B-16-quickgelu cannot be fetched .*\n.*PATH"
-    ):
-        load_clip("ViT-B-16-quickgelu", "openai")
-
-
 def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     import open_clip
 

@@ -309,5 +309,25 @@ def test_values_that_are_not_finite(tmp_path: Path, recipe: Path) -> None:
         windows=None,
     )
     save_features(tmp_path / "v1.safetensors", broken)
-    with pytest.raises(UsageError, match=r"features of v1\.mp4 have values that are not finite\n.*remove .*/v1\.saf"):
+    with pytest.raises(UsageError, match=r"v1\.safetensors: 384 of 384 values of x_as are NaN .*\n.*remove .*/v1\.saf"):
+        train(tmp_path, tmp_path / "out", recipe)
+
+
+@pytest.mark.parametrize(
+    ("width", "windows", "message"),
+    [
+        (WIDTH, 48, rf"v1\.safetensors has embeddings of width {WIDTH} and motion of 48 windows, v0.* {WIDTH} and 49"),
+        (100, 49, rf"v1\.safetensors has embeddings of width 100 and motion of 49 windows, v0.* {WIDTH} and 49"),
+        (WIDTH, 11, r"v1\.safetensors: motion has shape \[3, 11\], and 12 windows were chosen by it"),
+    ],
+)
+def test_features_of_another_shape(tmp_path: Path, recipe: Path, width: int, windows: int, message: str) -> None:
+    write_features(tmp_path, ["normal", "Fighting"])
+    x = np.ones((3, width), np.float32)
+    other = VideoFeatures(
+        origin=made_by(), seconds_between_samples=0.32, x_clip=x, x_as=x, motion=np.zeros((3, windows), np.float32),
+        windows=None,
+    )  # fmt: skip
+    save_features(tmp_path / "v1.safetensors", other)
+    with pytest.raises(UsageError, match=rf"{message}.*\n.*remove .*/v1\.safetensors, then extract again"):
         train(tmp_path, tmp_path / "out", recipe)

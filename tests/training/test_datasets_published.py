@@ -521,11 +521,17 @@ def test_features_that_are_missing_are_listed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.zeros(512), r"shape \(512,\)"),
-        (np.zeros((0, 512)), r"shape \(0, 512\)"),
-        (np.zeros((2, 768)), r"shape \(2, 768\) .* expected finite \[T, 512\]"),
-        (np.full((2, 512), np.nan), "not finite"),
+        (np.zeros(512), r"a__5\.npy has shape \[512\], expected \[T, 512\]"),
+        (np.zeros((0, 512)), r"has shape \[0, 512\], expected \[T, 512\]"),
+        (np.zeros((2, 768)), r"has shape \[2, 768\], expected \[T, 512\]"),  # ViT-L/14's
+        (np.zeros((10, 2, 512)), r"has shape \[10, 2, 512\], expected \[T, 512\]: .* one crop alone"),
+        (np.zeros((512, 2)), r"has shape \[512, 2\], expected \[T, 512\]"),
+        (np.float32(1), r"has shape \[\], expected \[T, 512\]"),
+        (np.full((2, 512), np.nan), r"a__5\.npy: 1024 of 1024 values of the array are NaN or infinite"),
+        (np.where(np.eye(512), -np.inf, 0), "512 of 262144 values of the array are NaN or infinite"),
+        (np.full((2, 512), 1e300), "1024 of 1024 values of the array as float32 are NaN or infinite"),
         (np.array(["a"]), "no numeric array"),
+        (np.zeros((2, 512), complex), "no numeric array"),
     ],
 )
 def test_features_that_cannot_be_used(tmp_path: Path, array: np.ndarray, message: str) -> None:

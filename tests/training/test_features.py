@@ -1,4 +1,6 @@
 import dataclasses
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -6,6 +8,8 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from stprompt_edge.assets import DEMO_BUNDLE
 from stprompt_edge.bundle import load_bundle
@@ -183,3 +187,98 @@ def test_unreadable_video(tmp_path: Path) -> None:
     bundle = load_bundle(DEMO_BUNDLE)
     with open_backend("onnx", bundle).backend as backend, pytest.raises(SourceError, match=r"text\.mp4"):
         extract_video(path, bundle, backend, origin=ORIGIN)
+
+
+Change = Callable[[dict[str, NDArray[Any]]], dict[str, NDArray[Any]]]
+
+
+def with_tensor(name: str, change: Callable[[NDArray[Any]], NDArray[Any]]) -> Change:
+    return lambda tensors: {**tensors, name: np.ascontiguousarray(change(tensors[name]))}
+
+
+def set_first(name: str, value: float) -> Change:
+    def change(tensor: NDArray[Any]) -> NDArray[Any]:
+        tensor = tensor.copy()
+        tensor.flat[0] = value
+        return tensor
+
+    return with_tensor(name, change)
+
+
+def frames_of(*numbers: int) -> Change:
+    return lambda tensors: {**tensors, "frames": np.array(numbers, np.int64)}
+
+
+def changed_file(path: Path, features: VideoFeatures, change: Change) -> Path:
+    """A feature file with other tensors behind its own description."""
+    save_features(path, features)
+    with safe_open(path, framework="numpy") as file:
+        metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    save_file(change(tensors), path, metadata)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (with_tensor("x_clip", lambda t: t[:, :100]), r"x_as has shape \[5, 128\], expected \[5, 100\]"),
+        (with_tensor("x_as", lambda t: t[:-1]), r"x_as has shape \[4, 128\], expected \[5, 128\]"),
+        (with_tensor("x_clip", lambda t: t.reshape(-1)), r"x_clip has shape \[640\], expected \[640, D\]"),
+        (with_tensor("x_clip", lambda t: t[None]), r"x_clip has shape \[1, 5, 128\], expected \[1, 5\]"),
+        (with_tensor("motion", lambda t: t[1:]), r"motion has shape \[4, 49\], expected \[5, 49\]"),
+        (with_tensor("motion", lambda t: t[:, :7]), r"(windows has shape|motion has shape \[5, 7\], and 12 windows)"),
+        (with_tensor("motion", lambda t: t[:, :0]), r"(windows has shape|motion has shape \[5, 0\], and 12 windows)"),
+        (
+            lambda tensors: {name: t[:0] for name, t in tensors.items()},
+            r"x_clip has shape \[0, 128\], expected \[T, 128\]",
+        ),
+        (
+            lambda tensors: {**tensors, "x_clip": np.zeros((5, 0), np.float16), "x_as": np.zeros((5, 0), np.float16)},
+            r"x_clip has shape \[5, 0\], expected \[5, D\]",
+        ),
+        (lambda tensors: {"x_clip": tensors["x_clip"]}, "has no x_as, only x_clip"),
+        (lambda tensors: {name: t for name, t in tensors.items() if name != "motion"}, "has no motion, only "),
+        (with_tensor("x_clip", lambda t: t.astype(np.int32)), "x_clip is I32, expected F16"),
+        (with_tensor("motion", lambda t: t > 0), "motion is BOOL, expected F16"),
+        (frames_of(0, 1), r"frames has shape \[2\], expected \[5\]"),
+        (lambda tensors: {**tensors, "frames": np.zeros(5, np.float32)}, "frames is F32, expected I64"),
+    ],
+)
+@pytest.mark.parametrize("kept", [True, False])
+def test_tensors_that_do_not_fit_each_other(
+    extracted: tuple[VideoFeatures, VideoFeatures], tmp_path: Path, change: Change, message: str, kept: bool
+) -> None:
+    path = changed_file(tmp_path / "v.safetensors", extracted[0 if kept else 1], change)
+    for read in (
+        read_header,
+        load_features,
+        lambda path: load_segments(path, 2),
+        lambda path: [*read_windows(path, 2)],
+    ):
+        with pytest.raises(UsageError, match=rf"^{re.escape(str(path))}:? {message}.*\n.*remove .*extract again"):
+            read(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (set_first("x_clip", np.nan), "1 of 640 values of x_clip are NaN or infinite"),
+        (set_first("x_as", np.inf), "1 of 640 values of x_as are NaN or infinite"),
+        (set_first("motion", -np.inf), "1 of 245 values of motion are NaN or infinite"),
+        (with_tensor("motion", lambda t: t * np.nan), "245 of 245 values of motion are NaN or infinite"),
+        (frames_of(0, 2, 2, 4, 6), "its numbers of frames do not rise"),
+        (frames_of(-2, 0, 2, 4, 6), "its numbers of frames do not rise"),
+    ],
+)
+def test_values_that_are_no_numbers(
+    extracted: tuple[VideoFeatures, VideoFeatures], tmp_path: Path, change: Change, message: str
+) -> None:
+    path = changed_file(tmp_path / "v.safetensors", extracted[1], change)
+    with pytest.raises(UsageError, match=rf"^{re.escape(str(path))}: {message}\n.*extract again"):
+        load_features(path)
+
+
+def test_segments_that_are_no_numbers(extracted: tuple[VideoFeatures, VideoFeatures], tmp_path: Path) -> None:
+    path = changed_file(tmp_path / "v.safetensors", extracted[0], set_first("windows", np.nan))
+    with pytest.raises(UsageError, match=r"1 of 12544 values of windows are NaN or infinite"):
+        load_segments(path, 2)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from stprompt_edge.errors import EnvironmentFailure
+from stprompt_edge.imports import import_failure
 
 _REMEDY = "nothing: launches are made one by one, which costs a fraction of a millisecond each step"
 
@@ -70,10 +71,7 @@ def import_cuda_runtime() -> Any:
     try:
         from cuda.bindings import runtime
     except (ImportError, OSError, RuntimeError) as exc:
-        said = str(exc).splitlines()[0] if str(exc) else repr(exc)
-        raise EnvironmentFailure(
-            f"cuda-python cannot be imported ({said})", remedy='pip install "stprompt-edge[tensorrt]"'
-        ) from exc
+        raise import_failure("cuda-python", exc, remedy='pip install "stprompt-edge[tensorrt]"') from exc
     return runtime
 
 

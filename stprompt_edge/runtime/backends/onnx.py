@@ -15,6 +15,7 @@ from typing_extensions import Self  # in `typing` from Python 3.11 on
 from stprompt_edge.bundle import ENCODER_NAMES, HEADS_NAME, Bundle
 from stprompt_edge.errors import CheckFailed, EnvironmentFailure
 from stprompt_edge.files import printable
+from stprompt_edge.imports import MORE_MEMORY, import_failure, is_out_of_memory
 from stprompt_edge.runtime.backends.base import Encoded, HeadsOutput, Shapes, heads_shapes
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
@@ -106,10 +107,8 @@ def import_onnxruntime() -> Any:
     try:
         import onnxruntime
     except ImportError as exc:
-        raise EnvironmentFailure(
-            f"ONNX Runtime cannot be imported ({exc})",
-            remedy='pip install "stprompt-edge[cpu]", or "stprompt-edge[gpu]" for an NVIDIA GPU',
-        ) from exc
+        remedy = 'pip install "stprompt-edge[cpu]", or "stprompt-edge[gpu]" for an NVIDIA GPU'
+        raise import_failure("ONNX Runtime", exc, remedy=remedy) from exc
     return onnxruntime
 
 
@@ -126,7 +125,7 @@ def open_session(
     """Load a graph on exactly this provider.
 
     Raises:
-        EnvironmentFailure: if ONNX Runtime or the provider is missing.
+        EnvironmentFailure: if ONNX Runtime or the provider is missing, or memory is too small.
         CheckFailed: if ONNX Runtime refuses the graph.
     """
     onnxruntime = import_onnxruntime()
@@ -143,6 +142,8 @@ def open_session(
         graph = str(path) if printable(str(path)) == str(path) else path.read_bytes()  # it takes UTF-8 paths alone
         session = onnxruntime.InferenceSession(graph, options, providers=[wanted])
     except Exception as exc:  # ONNX Runtime raises a class of its own for each status, all direct children of Exception
+        if is_out_of_memory(exc):
+            raise EnvironmentFailure(f"there is not enough memory to load {path}", remedy=MORE_MEMORY) from exc
         raise CheckFailed(
             f"{path} cannot be loaded by ONNX Runtime {onnxruntime.__version__}: {str(exc).splitlines()[0][:300]}",
             remedy="export the bundle again, or upgrade onnxruntime",

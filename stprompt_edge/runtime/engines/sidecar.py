@@ -10,6 +10,7 @@ it was built of; whatever differs is refused with the command that builds it ane
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 from collections.abc import Iterator
@@ -239,7 +240,10 @@ def manifest_sha256(bundle: Bundle) -> str:
 
 def _check_file(folder: Path, name: str, entry: FileEntry, bundle: Bundle, sidecar: EngineSidecar) -> None:
     file = folder / name
-    if Path(name).name != name or not file.is_file() or file.is_symlink():
+    if Path(name).name == name and file.is_symlink():
+        why = f"is none that this device built: its {name} is a link (to {os.readlink(file)})"
+        raise _refused(folder, why, bundle, sidecar)
+    if Path(name).name != name or not file.is_file():
         raise _refused(folder, f"lacks its file {name!r}", bundle, sidecar)
     if file.stat().st_size != entry.bytes or describe_file(file).sha256 != entry.sha256:
         raise _refused(folder, f"was changed: {name} is not what {SIDECAR_NAME} says", bundle, sidecar)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from stprompt_edge.errors import EnvironmentFailure
+from stprompt_edge.imports import import_failure
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -25,9 +26,9 @@ def import_tensorrt() -> Any:
     try:
         import tensorrt
     except (ImportError, OSError, RuntimeError) as exc:
-        said = str(exc).splitlines()[0] if str(exc) else repr(exc)
-        raise EnvironmentFailure(
-            f"TensorRT cannot be imported ({said})",
+        raise import_failure(
+            "TensorRT",
+            exc,
             remedy='on a desktop: pip install "stprompt-edge[tensorrt]"; a Jetson has it from JetPack: make the '
             "environment with `python3 -m venv --system-site-packages` (see docs/jetson.md)",
         ) from exc

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from stprompt_edge.errors import EnvironmentFailure
 from stprompt_edge.files import write_bytes_atomic
+from stprompt_edge.imports import import_failure
 
 SOURCE = Path(__file__).with_name("kernels.cu")
 PARTS = tuple(SOURCE.with_name(name) for name in ("preprocess.cu", "adapter.cu"))  # that it includes
@@ -149,7 +150,7 @@ def _import_nvrtc() -> Any:
     try:
         from cuda.bindings import nvrtc
     except (ImportError, RuntimeError) as exc:
-        raise EnvironmentFailure(f"NVRTC cannot be imported ({_first_error(str(exc))})", remedy=_REMEDY) from exc
+        raise import_failure("NVRTC", exc, remedy=_REMEDY) from exc
     return nvrtc
 
 

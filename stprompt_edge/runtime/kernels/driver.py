@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from stprompt_edge.errors import EnvironmentFailure
+from stprompt_edge.imports import import_failure
 
 _REMEDY = "see `stprompt-edge doctor`; if the driver or the device has changed, run `stprompt-edge build-engine` again"
 
@@ -22,10 +23,8 @@ def import_pycuda_driver() -> Any:
     try:
         import pycuda.driver
     except (ImportError, OSError) as exc:
-        raise EnvironmentFailure(
-            f"PyCUDA cannot be imported ({str(exc).splitlines()[0] if str(exc) else exc!r})",
-            remedy='pip install "stprompt-edge[tensorrt]" on a machine with an NVIDIA driver',
-        ) from exc
+        remedy = 'pip install "stprompt-edge[tensorrt]" on a machine with an NVIDIA driver'
+        raise import_failure("PyCUDA", exc, remedy=remedy) from exc
     return pycuda.driver
 
 

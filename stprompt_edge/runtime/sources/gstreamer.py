@@ -22,7 +22,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stprompt_edge.errors import EnvironmentFailure, SourceError
+from stprompt_edge.errors import SourceError
+from stprompt_edge.imports import import_failure
 from stprompt_edge.masking import masked
 from stprompt_edge.runtime.kernels.reference import Matrix, Nv12Frame
 from stprompt_edge.runtime.planes import PlanarFrame, picture_from_nv12
@@ -283,8 +284,10 @@ def import_gstreamer() -> tuple[Any, Any]:
             gi.require_version(name, "1.0")
         gst, _, video = (importlib.import_module(f"gi.repository.{name}") for name in NAMESPACES)
     except (ImportError, ValueError) as exc:  # ValueError: no such namespace
-        raise EnvironmentFailure(
-            f"a GStreamer pipeline needs PyGObject and GStreamer ({exc})",
+        raise import_failure(
+            "PyGObject",
+            exc,
+            what="a GStreamer pipeline needs PyGObject and GStreamer",
             remedy=f"sudo apt install {PACKAGES}, in an environment made with: python3 -m venv --system-site-packages",
         ) from exc
     gst.init(None)

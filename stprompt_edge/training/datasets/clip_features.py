@@ -25,6 +25,7 @@ from stprompt_edge.listing import data_files
 from stprompt_edge.training.datasets.masks import load_npy
 from stprompt_edge.training.datasets.reading import Labels, Line, Unique, check_found, read_table, read_text, walk
 from stprompt_edge.training.datasets.records import TEST, TRAIN, Dataset, LabelledVideo
+from stprompt_edge.training.feature_checks import check_values
 from stprompt_edge.vocabulary import Vocabulary
 
 CLIP_FEATURES = "clip-features"  # the format's name; it has no videos, so only `extract` reads it
@@ -91,10 +92,14 @@ def read_rows(path: Path) -> NDArray[np.float32]:
         UsageError: a file that cannot be read, has another shape, or values that are not finite.
     """
     features = load_npy(path)
-    if features.ndim != 2 or not len(features) or features.shape[1] != WIDTH or not np.isfinite(features).all():
-        what = f"{path}: shape {features.shape} or values that are not finite, expected finite [T, {WIDTH}]"
-        raise UsageError(what, remedy="download this file again")
-    return features.astype(np.float32)
+    if features.ndim != 2 or not len(features) or features.shape[1] != WIDTH:
+        what = f"{path} has shape {list(features.shape)}, expected [T, {WIDTH}]: frames of ViT-B/16, one crop alone"
+        raise UsageError(what, remedy="use the files as they are published, or download this one again")
+    check_values(path, {"the array": features}, remedy="download this file again")
+    with np.errstate(over="ignore"):
+        rows = features.astype(np.float32)
+    check_values(path, {"the array as float32": rows}, remedy="download this file again")
+    return rows
 
 
 def _lists(path: Path) -> dict[str, Path]:

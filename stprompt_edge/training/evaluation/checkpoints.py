@@ -143,6 +143,9 @@ def _feature_outcome(video: LabelledVideo, path: Path, model: OpenModel, wanted:
     assert isinstance(backend, CheckpointBackend)
     aggregated = isinstance(backend.model, STPrompt)
     _check_origin(path, header.origin, wanted, aggregated=aggregated)
+    width = model.bundle.manifest.clip.embedding_width
+    if header.width != width:
+        return f"{path} has embeddings of width {header.width}, the checkpoint's encoder gives {width}"
     if not aggregated and not header.has_windows:
         raise UsageError(
             f"{path} holds no windows, and {method.name} judges all of them",

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from stprompt_edge.bundle import ENCODER_NAMES, MANIFEST_NAME, Bundle, load_bundle
-from stprompt_edge.errors import EnvironmentFailure, SourceError, UsageError, nearest
+from stprompt_edge.errors import EnvironmentFailure, SourceError, StpromptEdgeWarning, UsageError, nearest
 from stprompt_edge.runtime.backends import open_backend
 from stprompt_edge.runtime.backends.base import Backend
 from stprompt_edge.runtime.backends.onnx import OnnxBackend
@@ -159,6 +160,7 @@ _worker: dict[str, Any] = {}  # what this process of the pool scores with
 def _prepare_worker(plan: Plan, stopping: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command, which sets `stopping`
     _worker.update(plan=plan, stopping=stopping)
+    warnings.simplefilter("ignore", StpromptEdgeWarning)  # the process that opened the model first has shown it
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

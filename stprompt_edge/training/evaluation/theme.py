@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from stprompt_edge.errors import EnvironmentFailure
+from stprompt_edge.imports import import_failure
 
 DPI = 200
 WIDTH_IN = 4.8  # half a page wide: on a phone its words keep their size
@@ -71,8 +71,7 @@ def require_matplotlib() -> None:
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError as exc:
-        what = f"matplotlib cannot be imported ({exc})"
-        raise EnvironmentFailure(what, remedy='pip install "stprompt-edge[train]"') from exc
+        raise import_failure("matplotlib", exc, remedy='pip install "stprompt-edge[train]"') from exc
 
 
 def _style(theme: Theme) -> Any:

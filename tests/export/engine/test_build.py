@@ -24,6 +24,7 @@ from stprompt_edge.runtime.kernels import BuiltCubin
 from stprompt_edge.runtime.records import CameraFrame
 from tests.fakes.device import FakeMachine, engine_bundle, install
 from tests.fakes.preprocessor import FakePreprocessor
+from tests.layouts import LAYOUTS, Layout, contents, one_link
 
 
 def random_frames(count: int) -> list[CameraFrame]:
@@ -81,6 +82,23 @@ def test_a_whole_build(machine: FakeMachine, bundle: Bundle) -> None:
     assert {"Building Engine", "compiling the preprocessing kernel", "timing the watch step"} <= {t for t, _ in told}
     assert (machine.driver.memory, machine.driver.contexts) == ({}, 0)  # nothing is left on the device
     assert load_bundle(bundle.path).manifest == bundle.manifest
+
+
+@pytest.mark.parametrize("layout", [*LAYOUTS.values(), one_link])
+def test_an_engine_of_a_bundle_of_links_is_built_beside_them(
+    machine: FakeMachine, bundle: Bundle, tmp_path: Path, layout: Layout
+) -> None:
+    """The folder of the links gets the engine; what they point to stays as it was."""
+    (tmp_path / "links").mkdir()
+    linked = layout(bundle.path, tmp_path / "links")
+    before = contents(tmp_path / "links")
+    for _ in range(2):  # new, and in place of an older one
+        engine = build_engine(linked, EngineSettings())
+        assert engine.folder.parent == linked / "engines"
+    after = contents(tmp_path / "links")
+    assert {name: content for name, content in after.items() if "/engines/" not in name} == before
+    assert not any(path.is_symlink() for path in engine.folder.iterdir())
+    assert find_engine(load_bundle(linked), build.look_at_device(), "10.3.0")[0] == engine.folder
 
 
 def test_what_was_built_runs(machine: FakeMachine, bundle: Bundle) -> None:

@@ -106,9 +106,12 @@ def test_a_missing_file_or_a_link(bundle: Bundle, name: str) -> None:
     (folder / name).rename(folder.parent / name)
     with pytest.raises(CheckFailed, match=f"lacks its file '{name}'"):
         find_engine(bundle, ORIN, TRT)
-    (folder / name).symlink_to(folder.parent / name)
-    with pytest.raises(CheckFailed, match=f"lacks its file '{name}'"):
-        find_engine(bundle, ORIN, TRT)
+    for target in (folder.parent / name, Path("../../blobs/0123")):  # whole, and broken
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(target)
+        with pytest.raises(CheckFailed, match=f"is none that this device built: its {name} is a link") as caught:
+            find_engine(bundle, ORIN, TRT)
+        assert "build it here: stprompt-edge build-engine" in caught.value.remedy
 
 
 def test_files_outside_the_folder_are_not_looked_at(bundle: Bundle) -> None:

@@ -183,7 +183,39 @@ def test_a_damaged_feature_file_costs_its_video_only(
     (first, why_first), (second, why_second) = result.skipped
     assert (first, second) == (cut.name, wrong.name)
     assert f"{half} is not a feature file of stprompt-edge" in why_first
-    assert why_second == f"the features in {feature_path(folder, wrong)} give scores that are not finite"
+    assert why_second == f"{feature_path(folder, wrong)}: 1 of 512 values of x_clip are NaN or infinite"
+
+
+@pytest.mark.parametrize(
+    ("shapes", "reason"),
+    [
+        ({"x_clip": (4, 64), "x_as": (4, 64)}, "has embeddings of width 64, the checkpoint's encoder gives 128"),
+        ({"x_clip": (4, 64)}, "x_as has shape [4, 128], expected [4, 64]"),
+        ({"x_as": (3, 128)}, "x_as has shape [3, 128], expected [4, 128]"),
+        ({"x_clip": (512,)}, "x_clip has shape [512], expected [512, D]"),
+        ({"motion": (4, 7)}, "motion has shape [4, 7], and 12 windows were chosen by it"),
+        ({name: (0, 128) for name in ("x_clip", "x_as")}, "x_clip has shape [0, 128], expected [T, 128]"),
+    ],
+)
+def test_features_of_a_wrong_shape_cost_their_video_only(
+    dataset: Dataset, checkpoint: Callable[..., Path], tmp_path: Path, shapes: dict[str, tuple[int, ...]], reason: str
+) -> None:
+    path, folder = checkpoint(), tmp_path / "features"
+    bundle = open_checkpoint(path, EvaluationSettings(), None).bundle
+    wrong, *whole = dataset.of_split("test")
+    for video in (wrong, *whole):
+        features = dataclasses.replace(drawn(bundle, 4), windows=None)
+        if video is wrong:
+            other = {name: np.ones(shape, np.float32) for name, shape in shapes.items()}
+            features = dataclasses.replace(features, **other)
+        feature_path(folder, video).parent.mkdir(parents=True, exist_ok=True)
+        save_features(feature_path(folder, video), features)
+    result = run(path, dataset, features=folder)
+    assert [video.name for video in result.videos] == [video.name for video in whole]
+    ((name, why),) = result.skipped
+    assert name == wrong.name
+    assert why.startswith(str(feature_path(folder, wrong)))
+    assert why.endswith(reason)
 
 
 @pytest.mark.parametrize("damaged", [(0, 8), (20,)])
