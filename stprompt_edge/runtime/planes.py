@@ -74,7 +74,8 @@ def orientation(frame: av.VideoFrame) -> tuple[bool, int]:
     Quarter turns are counter-clockwise, as `np.rot90` counts. From the display matrix, whose rows a b u, c d v, x y w
     (16.16 fixed point) put the stored pixel (x, y) to (a x + c y, b x + d y); its angle counts to the nearest quarter.
     """
-    stored: Any = SideDataContainer(frame).get("DISPLAYMATRIX")  # `frame.side_data` would keep the frame until a gc
+    side_data: Any = SideDataContainer  # `frame.side_data` would keep the frame until a gc; the stubs lack the argument
+    stored: Any = side_data(frame).get("DISPLAYMATRIX")
     if stored is None:
         return False, 0
     a, b, _, c, d = (int(value) for value in np.frombuffer(bytes(stored)[:20], np.int32))
