@@ -18,6 +18,7 @@ from typing import Any
 import av
 import cv2
 import numpy as np
+from av.sidedata.sidedata import SideDataContainer
 from av.video.reformatter import ColorRange
 from numpy.typing import NDArray
 
@@ -73,7 +74,8 @@ def orientation(frame: av.VideoFrame) -> tuple[bool, int]:
     Quarter turns are counter-clockwise, as `np.rot90` counts. From the display matrix, whose rows a b u, c d v, x y w
     (16.16 fixed point) put the stored pixel (x, y) to (a x + c y, b x + d y); its angle counts to the nearest quarter.
     """
-    stored: Any = frame.side_data.get("DISPLAYMATRIX")
+    side_data: Any = SideDataContainer  # `frame.side_data` would keep the frame until a gc; the stubs lack the argument
+    stored: Any = side_data(frame).get("DISPLAYMATRIX")
     if stored is None:
         return False, 0
     a, b, _, c, d = (int(value) for value in np.frombuffer(bytes(stored)[:20], np.int32))

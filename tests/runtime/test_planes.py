@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,14 @@ import pytest
 
 from stprompt_edge.preprocess import resize_to_square
 from stprompt_edge.runtime.kernels.reference import Nv12Frame, nv12_to_bgr
-from stprompt_edge.runtime.planes import PlanarFrame, camera_frame, nv12_from_decoded, picture_from_nv12
+from stprompt_edge.runtime.planes import (
+    PlanarFrame,
+    camera_frame,
+    nv12_from_decoded,
+    picture_from_nv12,
+    upright_bgr,
+    upright_size,
+)
 from stprompt_edge.runtime.records import CameraFrame
 from stprompt_edge.runtime.sources import open_source
 from tests import videos
@@ -211,3 +219,13 @@ def test_real_footage_in_planes(path: str, library: ctypes.CDLL) -> None:
     stream.push(frame.pixels)
     difference = np.abs(stream.newest - resize_to_square(frame.image_bgr, 224).astype(int))
     assert difference.mean() <= 1.5
+
+
+@pytest.mark.parametrize("look", [upright_size, upright_bgr, lambda frame: nv12_from_decoded(frame) and None])
+def test_a_frame_that_was_looked_at_is_free_at_once(look):
+    """Not with the next garbage collection: tens of decoded pictures would wait for it."""
+    frame = decoded()
+    before = sys.getrefcount(frame)
+    result = look(frame)
+    del result
+    assert sys.getrefcount(frame) == before

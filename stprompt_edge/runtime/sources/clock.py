@@ -17,6 +17,7 @@ CONFIRMING_FRAMES = 2  # so many must follow a jump
 LONGEST_GAP_SECONDS = 60.0  # what is longer is no lost data but another time: a pause, a clock that was set
 LAST_STEP_SECONDS = 10.0  # the last frame of all, which nothing confirms, may come so much after the one before it
 CUT_FRAMES = 4  # a cut leaves small gaps between the last frames, which are not coded in the order that they are shown
+VARIABLE_RATE_FACTOR = 5  # of what 19 of 20 frames keep to: in a million frames at random times none comes later
 NAMED_GAPS = 3  # of all gaps, the longest are named
 
 
@@ -122,7 +123,8 @@ class FrameDistances:
     def __init__(self) -> None:
         self._counts: Counter[int] = Counter()  # of distances in milliseconds, up to LONGEST_GAP_SECONDS
         self._longest: list[tuple[float, float]] = []  # heap of distance and the second where it begins
-        self._jumps: list[tuple[float, float]] = []  # distances over LONGEST_GAP_SECONDS
+        self._jumps: list[tuple[float, float]] = []  # the first over LONGEST_GAP_SECONDS
+        self._jump_count = 0
         self._last_s: float | None = None
         self._newest: deque[tuple[float, float]] = deque()  # as `_longest`
 
@@ -135,12 +137,13 @@ class FrameDistances:
             self._count(*self._newest.popleft())
 
     def end(self, distance: float) -> None:
-        """There are packets for so many seconds after the last frame, of which none came."""
+        """There are packets for so many seconds after the last frame, up to the last packet, of which none came."""
         if self._last_s is not None:
-            self._count(distance, self._last_s)
+            self._count(distance + self._usual_ms() / 1000, self._last_s)
 
     def _count(self, distance: float, since_s: float) -> None:
         if distance > LONGEST_GAP_SECONDS:
+            self._jump_count += 1
             self._jumps = [*self._jumps, (since_s, since_s + distance)][:NAMED_GAPS]
             return
         self._counts[round(distance * 1000)] += 1
@@ -173,15 +176,16 @@ class FrameDistances:
 
     @property
     def jumps(self) -> list[tuple[float, float]]:
-        """The first steps of time over LONGEST_GAP_SECONDS, NAMED_GAPS at most."""
-        return list(self._jumps)
+        """The first steps of time over LONGEST_GAP_SECONDS, NAMED_GAPS at most; none where most steps are so long."""
+        return list(self._jumps) if self._jump_count <= self._counts.total() + len(self._newest) else []
 
     def _usual_ms(self) -> float:
         return max(self._quantile(0.5), 1)
 
     def _limit_ms(self) -> float:
-        """1.5 times what 19 of 20 frames keep to, and half a frame more than usual: stamps are rounded."""
-        return 1.5 * max(self._quantile(0.95), self._usual_ms())
+        """What no distance between two frames that follow each other exceeds."""
+        steady = self._quantile(0.9) <= 1.5 * self._usual_ms()  # half a frame more than usual: stamps are rounded
+        return (1.5 if steady else VARIABLE_RATE_FACTOR) * max(self._quantile(0.95), self._usual_ms())
 
     def _quantile(self, share: float) -> int:
         rest = share * self._counts.total()

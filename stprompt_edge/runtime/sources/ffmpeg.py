@@ -86,7 +86,7 @@ class VideoSource(Source):
             self._given_fps = fps
             self._in_coded_order = self._container.format.name in CODED_ORDER_FORMATS
             self._set_up_decoder()
-            self._trust, self._extent = Trust(), _Extent(self._stream.index)
+            self._trust, self._extent = Trust(), _Extent(self._stream)
             self._distances, self._untrusted = FrameDistances(), Spans()
             self._broken_off: av.error.FFmpegError | None = None
             packets = self._packets()
@@ -277,9 +277,10 @@ class VideoSource(Source):
 class _Extent:
     """How far packets and frames reach on the time line of their container, in seconds."""
 
-    def __init__(self, stream_index: int) -> None:
-        self._stream_index = stream_index
+    def __init__(self, stream: Any) -> None:
+        self._stream_index, self._tick = stream.index, stream.time_base
         self._first_packet_s: float | None = None
+        self._last_packet_s = 0.0  # the latest, in order of presentation
         self._first_frame_s: float | None = None
         self._last_frame_s: float | None = None
         self.video_end_s = self.end_s = 0.0  # of the stream that is watched, and of all
@@ -295,14 +296,15 @@ class _Extent:
         self.end_s = max(self.end_s, end_s)
         if packet.stream_index == self._stream_index:
             self.video_end_s = max(self.video_end_s, end_s)
+            self._last_packet_s = max(self._last_packet_s, start_s)
             if self._first_packet_s is None:
                 self._first_packet_s = start_s
 
     def add_frame(self, frame: av.VideoFrame) -> None:
         """Takes the next frame that the decoder gives."""
-        if frame.pts is None or frame.time_base is None:
+        if frame.pts is None:
             return
-        seconds = float(frame.pts * frame.time_base)
+        seconds = float(frame.pts * self._tick)  # the last frames, which a decoder held back, have no tick of their own
         self._first_frame_s = seconds if self._first_frame_s is None else self._first_frame_s
         self._last_frame_s = seconds if self._last_frame_s is None else max(seconds, self._last_frame_s)
 
@@ -314,8 +316,8 @@ class _Extent:
 
     @property
     def undecoded_s(self) -> float:
-        """From the last frame to the end of all packets."""
-        return 0.0 if self._last_frame_s is None else self.video_end_s - self._last_frame_s
+        """From the last frame to the last packet."""
+        return 0.0 if self._last_frame_s is None else self._last_packet_s - self._last_frame_s
 
 
 def open_container(name: str, url: str, **options: Any) -> Any:
@@ -334,18 +336,19 @@ def _open_failure(name: str, url: str, exc: Exception, *, timed_out: bool) -> So
         return SourceError(f"{name}: no answer in time", remedy="check the address, the port and the network")
     if refused := connection_failure(name, url, exc):
         return refused
-    if not isinstance(exc, av.error.InvalidDataError):
-        reason = getattr(exc, "strerror", None) or str(exc)
-        return SourceError(f"cannot open {name}: {reason}", remedy="check the address, and that the device is on")
     path = Path(url.removeprefix("file:"))
     if path.is_file() and _lacks_mp4_index(path):
         remedy = "repair it with a tool such as untrunc; record to mkv or fragmented mp4 to survive interruptions"
         return SourceError(f"{name}: the file's index is missing (interrupted recording)", remedy=remedy)
+    if not isinstance(exc, av.error.InvalidDataError):
+        reason = getattr(exc, "strerror", None) or str(exc)
+        remedy = "copy or record it again" if path.is_file() else "check the address, and that the device is on"
+        return SourceError(f"cannot open {name}: {reason}", remedy=remedy)
     return SourceError(f"{name} is not a video that FFmpeg knows", remedy="check that it plays with ffplay")
 
 
 def _lacks_mp4_index(path: Path) -> bool:
-    """Is this an ISO media file (mp4, mov) whose top-level boxes hold no `moov`?"""
+    """Is this an ISO media file (mp4, mov) whose top-level boxes hold no whole `moov`?"""
     with path.open("rb") as file:
         if file.read(8)[4:] != b"ftyp":
             return False
@@ -353,10 +356,10 @@ def _lacks_mp4_index(path: Path) -> bool:
         while position + 8 <= end:
             file.seek(position)
             header = file.read(16)
-            if header[4:8] == b"moov":
-                return False
             size = int.from_bytes(header[:4], "big")
             if size == 1:  # a 64-bit size follows
                 size = int.from_bytes(header[8:], "big")
             position = position + size if size >= 8 else end  # 0: the box reaches to the end of the file
+            if header[4:8] == b"moov":
+                return position > end
     return True

@@ -10,10 +10,9 @@ from stprompt_edge.errors import SourceError
 
 TEXT_ART_FORMATS = frozenset({"tty", "bin", "xbin", "adf", "idf"})  # FFmpeg draws a .txt file as a video
 RATELESS_FORMATS = frozenset({"mpjpeg", "mjpeg", "mjpeg_2000", "image2pipe", "jpeg_pipe"})  # FFmpeg assumes 25 fps
-CLOCKLESS_FORMATS = RATELESS_FORMATS | {"h264", "hevc", "vvc", "m4v"}  # no time stamps: FFmpeg counts frames
-CODED_ORDER_FORMATS = frozenset(
-    {"avi"}
-)  # stamps count packets: right for when one is decoded, not for when it is shown
+_BARE_FORMATS = frozenset({"h264", "hevc", "vvc", "m4v", "mpegvideo", "obu"})  # a codec's data without a container
+CLOCKLESS_FORMATS = RATELESS_FORMATS | _BARE_FORMATS  # no time stamps: FFmpeg counts frames
+CODED_ORDER_FORMATS = frozenset({"avi", "mpegvideo"})  # stamps count packets: they say when one is decoded, not shown
 PLAYLIST_FORMATS = frozenset({"hls", "dash"})  # a recording says how long it is, a broadcast does not
 MAX_PLAUSIBLE_FPS = 1000.0  # RTSP streams without a rate report their 90 kHz clock
 RATE_TOLERANCE = 0.1  # what the container says stands, if the median distance of frames is so near

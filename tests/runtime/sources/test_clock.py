@@ -101,6 +101,8 @@ def test_missing_frames_are_counted_and_placed(missing, gaps):
         [0.033, 0.034, 0.033] * 30,  # milliseconds of a Matroska file
         [0.03, 0.05, 0.04, 0.045] * 30,  # a network camera's
         [60.0] * 20,  # a picture a minute
+        [120.0] * 20,
+        [0.04, 0.08, 0.04, 0.04, 0.12, 0.04, 0.08, 0.2] * 20 + [0.36],  # pictures that changed
         [0.1, 0.4, 0.1, 1.4],  # too few to say
         [],
     ],
@@ -123,7 +125,7 @@ def test_a_long_gap_before_the_last_frame_counts():
 
 def test_packets_without_a_frame_at_the_end():
     found = distances(index / 25 for index in range(100))
-    found.end(2.04)
+    found.end(2.0)  # the last of 50 packets
     assert (found.missing_frames, found.gaps) == (50, [pytest.approx((3.96, 6.0))])
 
 

@@ -108,6 +108,33 @@ def test_whole_files_have_no_losses(tmp_path, name, options):
     assert source.info.fps == pytest.approx(25.0)
 
 
+@pytest.mark.parametrize(
+    ("name", "step_s", "count"), [("a.mp4", 1, 20), ("a.ts", 1, 20), ("a.mkv", 60, 12), ("b.mp4", 120, 12)]
+)
+def test_slow_files_have_no_losses(tmp_path, name, step_s, count):
+    """A decoder holds its last frames back, which are seconds or minutes here, and part of a second on many cores."""
+    source = ("-f", "lavfi", "-i", f"testsrc2=size=160x120:rate=1/{step_s}", "-frames:v", str(count))
+    path = ffmpeg(*source, "-pix_fmt", "yuv420p", "-c:v", "libx264", tmp_path / name)
+    source, frames = read(path)
+    assert [frame.seconds for frame in frames] == pytest.approx([index * step_s for index in range(count)], abs=2e-3)
+    assert (len(frames), source.warnings) == (count, [])
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.m1v", "mpeg1video"), ("a.m2v", "mpeg2video"), ("a.obu", "libaom-av1")])
+def test_bare_streams_of_other_codecs(tmp_path, name, codec):
+    source, frames = read(made(tmp_path / name, "-c:v", codec, *(["-cpu-used", "8"] if "aom" in codec else [])))
+    assert [frame.seconds for frame in frames] == pytest.approx([index / 25 for index in range(150)])
+    assert source.warnings == []
+
+
+@pytest.mark.parametrize("left", [0.5, 0.9, 0.97])
+def test_an_mp4_whose_index_is_cut(tmp_path, left):
+    path = made(tmp_path / "a.mp4", *H264)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * left)])
+    with pytest.raises(SourceError, match="the file's index is missing"):
+        open_source(str(path))
+
+
 def test_h265_with_one_packet_lost():
     source, frames = read(odd("hevc_loss1.ts"))
     assert source.losses.missing_frames == 39  # 150 less 111 that FFmpeg 8 gives
