@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import av
@@ -18,7 +17,9 @@ from stprompt_edge.runtime.planes import camera_frame, upright_size
 from stprompt_edge.runtime.records import CameraFrame, SourceInfo
 from stprompt_edge.runtime.sources.base import Source
 from stprompt_edge.runtime.sources.clock import ASSUMED_FPS, Clock, FrameDistances, median_rate
-from stprompt_edge.runtime.sources.connecting import connection_failure, without_address
+from stprompt_edge.runtime.sources.connecting import without_address
+from stprompt_edge.runtime.sources.container import open_container
+from stprompt_edge.runtime.sources.extent import Extent
 from stprompt_edge.runtime.sources.image_times import check_fps
 from stprompt_edge.runtime.sources.losses import Spans, damage_warnings
 from stprompt_edge.runtime.sources.streams import (
@@ -36,7 +37,6 @@ from stprompt_edge.runtime.sources.streams import (
 from stprompt_edge.runtime.sources.trust import Mark, Trust, Verdict
 
 FRAME_THREADS_MAX_PIXELS = 3840 * 2160  # frame threads hold one decoded frame per core: above UHD use slice threads
-_METADATA_OPTIONS: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 LOOKED_AT_PACKETS, LOOKED_AT_BYTES = 100, 16 * 2**20  # of a file, before it is decoded: how far apart its frames are
 ARRIVING_PACKETS, ARRIVING_SECONDS = 10, 2.0  # the same of a live stream without time stamps
 ENDED_BY_ERROR = frozenset({"mpjpeg"})  # a stored multipart stream has no closing boundary, which FFmpeg calls invalid
@@ -86,7 +86,7 @@ class VideoSource(Source):
             self._given_fps = fps
             self._in_coded_order = self._container.format.name in CODED_ORDER_FORMATS
             self._set_up_decoder()
-            self._trust, self._extent = Trust(), _Extent(self._stream)
+            self._trust, self._extent = Trust(), Extent(self._stream)
             self._distances, self._untrusted = FrameDistances(), Spans()
             self._broken_off: av.error.FFmpegError | None = None
             packets = self._packets()
@@ -173,6 +173,7 @@ class VideoSource(Source):
                             key=packet.is_keyframe,
                             corrupt=packet.is_corrupt,
                             pts=packet.pts,
+                            dts=packet.dts,
                             arrived_s=time.monotonic(),
                         )
                         yield packet
@@ -272,94 +273,3 @@ class VideoSource(Source):
         found = [self._head_warning(), self._truncation_warning(frames) if to_the_end else None]
         self.warnings += [line for line in found if line]
         self.warnings += damage_warnings(self.losses, self._distances, self._untrusted, live=self._live)
-
-
-class _Extent:
-    """How far packets and frames reach on the time line of their container, in seconds."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream_index, self._tick = stream.index, stream.time_base
-        self._first_packet_s: float | None = None
-        self._last_packet_s = 0.0  # the latest, in order of presentation
-        self._first_frame_s: float | None = None
-        self._last_frame_s: float | None = None
-        self.video_end_s = self.end_s = 0.0  # of the stream that is watched, and of all
-        self.is_cut = False  # does the last packet lack its end?
-
-    def add(self, packet: av.Packet) -> None:
-        """Takes the next packet of any stream."""
-        self.is_cut = packet.is_corrupt
-        if packet.pts is None or packet.time_base is None or packet.is_discard:  # an edit list hides the last kind
-            return
-        start_s = float(packet.pts * packet.time_base)
-        end_s = start_s + float((packet.duration or 0) * packet.time_base)
-        self.end_s = max(self.end_s, end_s)
-        if packet.stream_index == self._stream_index:
-            self.video_end_s = max(self.video_end_s, end_s)
-            self._last_packet_s = max(self._last_packet_s, start_s)
-            if self._first_packet_s is None:
-                self._first_packet_s = start_s
-
-    def add_frame(self, frame: av.VideoFrame) -> None:
-        """Takes the next frame that the decoder gives."""
-        if frame.pts is None:
-            return
-        seconds = float(frame.pts * self._tick)  # the last frames, which a decoder held back, have no tick of their own
-        self._first_frame_s = seconds if self._first_frame_s is None else self._first_frame_s
-        self._last_frame_s = seconds if self._last_frame_s is None else max(seconds, self._last_frame_s)
-
-    @property
-    def late_s(self) -> float:
-        """From the first packet to the first frame."""
-        first, shown = self._first_packet_s, self._first_frame_s
-        return 0.0 if first is None or shown is None else shown - first
-
-    @property
-    def undecoded_s(self) -> float:
-        """From the last frame to the last packet."""
-        return 0.0 if self._last_frame_s is None else self._last_packet_s - self._last_frame_s
-
-
-def open_container(name: str, url: str, **options: Any) -> Any:
-    """`av.open`, with FFmpeg's errors in our words. PyAV keeps FFmpeg's log off stderr unless told otherwise."""
-    started_s = time.monotonic()
-    try:
-        return av.open(url, **_METADATA_OPTIONS, **options)
-    except (av.error.FFmpegError, ValueError) as exc:
-        open_timeout_s = options.get("timeout", (float("inf"),))[0]
-        timed_out = time.monotonic() - started_s >= open_timeout_s
-        raise _open_failure(name, url, exc, timed_out=timed_out) from without_address(exc, name)
-
-
-def _open_failure(name: str, url: str, exc: Exception, *, timed_out: bool) -> SourceError:
-    if timed_out or isinstance(exc, av.error.ExitError):  # an interrupted RTSP handshake calls itself invalid data
-        return SourceError(f"{name}: no answer in time", remedy="check the address, the port and the network")
-    if refused := connection_failure(name, url, exc):
-        return refused
-    path = Path(url.removeprefix("file:"))
-    if path.is_file() and _lacks_mp4_index(path):
-        remedy = "repair it with a tool such as untrunc; record to mkv or fragmented mp4 to survive interruptions"
-        return SourceError(f"{name}: the file's index is missing (interrupted recording)", remedy=remedy)
-    if not isinstance(exc, av.error.InvalidDataError):
-        reason = getattr(exc, "strerror", None) or str(exc)
-        remedy = "copy or record it again" if path.is_file() else "check the address, and that the device is on"
-        return SourceError(f"cannot open {name}: {reason}", remedy=remedy)
-    return SourceError(f"{name} is not a video that FFmpeg knows", remedy="check that it plays with ffplay")
-
-
-def _lacks_mp4_index(path: Path) -> bool:
-    """Is this an ISO media file (mp4, mov) whose top-level boxes hold no whole `moov`?"""
-    with path.open("rb") as file:
-        if file.read(8)[4:] != b"ftyp":
-            return False
-        position, end = 0, path.stat().st_size
-        while position + 8 <= end:
-            file.seek(position)
-            header = file.read(16)
-            size = int.from_bytes(header[:4], "big")
-            if size == 1:  # a 64-bit size follows
-                size = int.from_bytes(header[8:], "big")
-            position = position + size if size >= 8 else end  # 0: the box reaches to the end of the file
-            if header[4:8] == b"moov":
-                return position > end
-    return True

@@ -19,7 +19,8 @@ from stprompt_edge.runtime.addresses import (
 )
 from stprompt_edge.runtime.cameras import is_pipeline, nearest_source
 from stprompt_edge.runtime.sources.base import Source
-from stprompt_edge.runtime.sources.ffmpeg import VideoSource, open_container
+from stprompt_edge.runtime.sources.container import open_container
+from stprompt_edge.runtime.sources.ffmpeg import VideoSource
 from stprompt_edge.runtime.sources.images import ImageFolderSource, pictures_of
 from stprompt_edge.runtime.sources.streams import frame_count, stated_rate, video_stream
 

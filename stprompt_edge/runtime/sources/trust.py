@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Any
 
 LONGEST_DISTRUST = 300  # packets: a stream without key frames (intra refresh) heals by itself, in 10 s at most
+JOINT_PACKETS = 3  # so near before time is set back
 REORDER = 4  # frames wait for one that was decoded before them and is shown after them
 
 
@@ -44,9 +45,19 @@ class Trust:
         self._broken: dict[int, int] = {}  # group -> the first packet of it that is not to be trusted
         self._undecided: set[int] = set()  # numbers of the last packets, without those whose frame came out
         self._waiting: deque[Any] = deque()
+        self._latest: deque[Mark] = deque(maxlen=JOINT_PACKETS)
+        self._last_dts: int | None = None
+        self._joints: set[int] = set()  # numbers of packets that were flagged where two recordings were joined
 
-    def mark(self, *, key: bool, corrupt: bool, pts: int | None, arrived_s: float) -> Mark:
-        """The next packet."""
+    def mark(self, *, key: bool, corrupt: bool, pts: int | None, dts: int | None, arrived_s: float) -> Mark:
+        """The next packet.
+
+        Where two recordings were joined, counters begin anew and FFmpeg flags one of the last packets of the first,
+        which is whole: time is set back soon behind it.
+        """
+        if dts is not None and self._last_dts is not None and dts < self._last_dts:
+            self._believe_latest()
+        self._last_dts = dts if dts is not None else self._last_dts
         self._number += 1
         if key:
             self._group, self._key_pts = self._group + 1, pts
@@ -55,6 +66,7 @@ class Trust:
         made = Mark(self._number, self._group, leading, corrupt, arrived_s)
         if corrupt:
             self.distrust(made)
+        self._latest.append(made)
         self._undecided = {number for number in self._undecided if number > self._number - 4 * REORDER} | {self._number}
         return made
 
@@ -65,6 +77,13 @@ class Trust:
             self._broken[mark.group] = mark.number
         else:
             self._broken[mark.group] = min(since, mark.number)
+
+    def _believe_latest(self) -> None:
+        for mark in self._latest:
+            if mark.corrupt:
+                self._joints = {mark.number}
+                if self._broken.get(mark.group) == mark.number:
+                    del self._broken[mark.group]
 
     def judge(self, frame: Any) -> Iterator[tuple[Any, Verdict]]:
         """Takes the next frame out of the decoder; gives those that can be judged now, in order."""
@@ -91,7 +110,7 @@ class Trust:
         mark = frame.opaque
         if not isinstance(mark, Mark):
             return frame, Verdict.CONCEALED if frame.is_corrupt else Verdict.WHOLE
-        if mark.corrupt:
+        if mark.corrupt and mark.number not in self._joints:
             return frame, Verdict.CORRUPT
         broken = self._is_broken(mark.group, mark.number) or (mark.leading and mark.group - 1 in self._broken)
         return frame, Verdict.CONCEALED if broken else Verdict.WHOLE

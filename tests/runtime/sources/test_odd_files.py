@@ -135,6 +135,16 @@ def test_an_mp4_whose_index_is_cut(tmp_path, left):
         open_source(str(path))
 
 
+@pytest.mark.parametrize("options", [H264, HEVC, ("-c:v", "mpeg2video", "-g", "25")])
+def test_recordings_that_were_joined_are_whole(tmp_path, options):
+    data = made(tmp_path / "one.ts", *options).read_bytes()
+    path = tmp_path / "both.ts"
+    path.write_bytes(data + data)
+    source, frames = read(path)
+    assert (len(frames), source.warnings) == (300, [])
+    assert frames[-1].seconds == pytest.approx(11.96, abs=0.1)
+
+
 def test_h265_with_one_packet_lost():
     source, frames = read(odd("hevc_loss1.ts"))
     assert source.losses.missing_frames == 39  # 150 less 111 that FFmpeg 8 gives

@@ -1,0 +1,53 @@
+"""How far a file reaches: what shows that its head or tail is missing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import av
+
+
+class Extent:
+    """How far packets and frames reach on the time line of their container, in seconds."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream_index, self._tick = stream.index, stream.time_base
+        self._first_packet_s: float | None = None
+        self._last_packet_s = 0.0  # the latest, in order of presentation
+        self._first_frame_s: float | None = None
+        self._last_frame_s: float | None = None
+        self.video_end_s = self.end_s = 0.0  # of the stream that is watched, and of all
+        self.is_cut = False  # does the last packet lack its end?
+
+    def add(self, packet: av.Packet) -> None:
+        """Takes the next packet of any stream."""
+        self.is_cut = packet.is_corrupt
+        if packet.pts is None or packet.time_base is None or packet.is_discard:  # an edit list hides the last kind
+            return
+        start_s = float(packet.pts * packet.time_base)
+        end_s = start_s + float((packet.duration or 0) * packet.time_base)
+        self.end_s = max(self.end_s, end_s)
+        if packet.stream_index == self._stream_index:
+            self.video_end_s = max(self.video_end_s, end_s)
+            self._last_packet_s = max(self._last_packet_s, start_s)
+            if self._first_packet_s is None:
+                self._first_packet_s = start_s
+
+    def add_frame(self, frame: av.VideoFrame) -> None:
+        """Takes the next frame that the decoder gives."""
+        if frame.pts is None:
+            return
+        seconds = float(frame.pts * self._tick)  # the last frames, which a decoder held back, have no tick of their own
+        self._first_frame_s = seconds if self._first_frame_s is None else self._first_frame_s
+        self._last_frame_s = seconds if self._last_frame_s is None else max(seconds, self._last_frame_s)
+
+    @property
+    def late_s(self) -> float:
+        """From the first packet to the first frame."""
+        first, shown = self._first_packet_s, self._first_frame_s
+        return 0.0 if first is None or shown is None else shown - first
+
+    @property
+    def undecoded_s(self) -> float:
+        """From the last frame to the last packet."""
+        return 0.0 if self._last_frame_s is None else self._last_packet_s - self._last_frame_s
