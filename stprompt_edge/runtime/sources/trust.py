@@ -102,9 +102,16 @@ class Trust:
             yield self._judged(self._waiting.popleft())
 
     def _is_decided(self, frame: Any) -> bool:
-        """Has every frame that was decoded before it come out? One of them may yet turn out to be damaged."""
+        """Has every frame that was decoded before it come out, of which one may yet turn out to be damaged?
+
+        And can no joint follow its own packet any more?
+        """
         mark = frame.opaque
-        return not isinstance(mark, Mark) or not any(number < mark.number for number in self._undecided)
+        if not isinstance(mark, Mark):
+            return True
+        if mark.corrupt and self._number < mark.number + JOINT_PACKETS:
+            return False
+        return not any(number < mark.number for number in self._undecided)
 
     def _judged(self, frame: Any) -> tuple[Any, Verdict]:
         mark = frame.opaque
