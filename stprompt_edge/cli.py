@@ -16,8 +16,15 @@ from rich.text import Text
 
 from stprompt_edge import __version__
 from stprompt_edge.assets import DEMO_BUNDLE, DEMO_CLIP
-from stprompt_edge.errors import INTERRUPTED_EXIT_CODE, EnvironmentFailure, StpromptEdgeError, UsageError, nearest
-from stprompt_edge.progress import open_console
+from stprompt_edge.errors import (
+    INTERRUPTED_EXIT_CODE,
+    EnvironmentFailure,
+    StpromptEdgeError,
+    UsageError,
+    nearest,
+    single_line,
+)
+from stprompt_edge.progress import one_line, open_console
 from stprompt_edge.streams import guarded_streams, print_json
 
 app = typer.Typer(
@@ -243,7 +250,7 @@ def scenes(
             out, seed, train_videos, test_videos, fps=fps, workers=workers,
             progress=lambda done, total, name: progress(name, done / total),
         )  # fmt: skip
-    console.print(f"wrote {len(videos)} videos to {out}")
+    console.print(one_line(f"wrote {len(videos)} videos to {out}"))
 
 
 @app.command()
@@ -268,14 +275,14 @@ def prompts(
         classes=tuple(classes), out=out, name=name, count=count, normal_scene=normal_scene, force=force
     )
     chosen = model or server.pick_model()
-    console.print(Text(f"asking {chosen} at {server.url}", style="dim"), soft_wrap=True)
+    console.print(one_line(f"asking {chosen} at {server.url}", style="dim"), soft_wrap=True)
     with live_steps(console) as progress:
         written = write_vocabulary(server, chosen, settings, progress)
     phrases = sum(len(entry.phrases) for entry in written.classes)
     console.print(
-        Text(f"wrote {out}: {phrases} phrases for {len(classes)} classes, {len(written.normal_phrases)} normal")
+        one_line(f"wrote {out}: {phrases} phrases for {len(classes)} classes, {len(written.normal_phrases)} normal")
     )
-    console.print(Text(f"edit it, then: stprompt-edge export --vocabulary {out}"), soft_wrap=True)
+    console.print(one_line(f"edit it, then: stprompt-edge export --vocabulary {out}"), soft_wrap=True)
 
 
 @vocabularies.command("show")
@@ -301,7 +308,7 @@ def check_vocabulary(file: Annotated[Path, typer.Argument(help="TOML file to che
     vocabulary = load_vocabulary(file)
     written = sum(len(entry.phrases) for entry in vocabulary.classes)
     counts = f"{len(vocabulary.classes)} classes, {written} phrases, {len(vocabulary.normal_phrases)} normal phrases"
-    print(f"ok: {file}: vocabulary '{vocabulary.name}', {counts}")
+    print(f"ok: {single_line(str(file))}: vocabulary '{vocabulary.name}', {counts}")
 
 
 @app.command()
@@ -333,8 +340,8 @@ def extract(
     )  # fmt: skip
     with _stop_on_signal() as stop, live_steps(console) as progress:
         listener = Listener(
-            say=lambda line: console.print(Text(line, style="dim"), soft_wrap=True),
-            warn=lambda line: console.print(Text(f"warning: {line}", style="yellow"), soft_wrap=True),
+            say=lambda line: console.print(one_line(line, style="dim"), soft_wrap=True),
+            warn=lambda line: console.print(one_line(f"warning: {line}", style="yellow"), soft_wrap=True),
             progress=progress,
         )
         done = extract_from_names(dataset, out, settings, listener, dataset_format=dataset_format, stop=stop)
@@ -369,7 +376,7 @@ def train(
     if stop.is_set():
         console.print("interrupted: the same command goes on from the last finished epoch", style="yellow")
         raise typer.Exit(128 + stop.signal)
-    console.print(f"wrote {best}")
+    console.print(one_line(f"wrote {best}"))
 
 
 @app.command()
@@ -435,12 +442,12 @@ def _run(camera: Any, bundle: Path, backend: str, settings: Any, as_json: bool) 
 
     def warn(line: str) -> None:
         told.append(line)
-        console.print(Text(f"warning: {line}", style="yellow"))
+        console.print(one_line(f"warning: {line}", style="yellow"))
 
     choice = open_backend(backend, loaded)
     threshold = settings.threshold if settings.threshold is not None else loaded.manifest.alarm.threshold_on
     with choice.backend as engine, _stop_on_signal() as stop, live_run(console, threshold) as show:
-        console.print(f"{engine.description} ({choice.reason})", style="dim", highlight=False)
+        console.print(one_line(f"{engine.description} ({choice.reason})", "dim"))
         result = run_pipeline(camera, loaded, engine, settings, stop=stop, on_progress=show, warn=warn)
     console.print(run_report(result, told))
     if as_json:
@@ -529,4 +536,4 @@ def _print_error(error: StpromptEdgeError) -> None:
     line = Text("error: ", style="bold red")
     line.append(error.what, style="default")
     console.print(line, soft_wrap=True, highlight=False)
-    console.print(Text(f"  fix: {error.remedy}"), soft_wrap=True, highlight=False)
+    console.print(one_line(f"  fix: {error.remedy}"), soft_wrap=True, highlight=False)
