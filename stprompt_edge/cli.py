@@ -219,13 +219,17 @@ def bench(
     from stprompt_edge.bench import bench_bundle
     from stprompt_edge.bundle import load_bundle
     from stprompt_edge.console import bench_report
-    from stprompt_edge.files import write_text_atomic
+    from stprompt_edge.files import check_writable, disk_errors, write_text_atomic
     from stprompt_edge.overwriting import check_outputs
     from stprompt_edge.runtime.source_files import source_files
 
     loaded = load_bundle(bundle)
     inputs = [("bundle", bundle), *(("source", file) for file in source_files(source))]
     check_outputs(inputs, files=[json_file] if json_file else [], option="--json")
+    if json_file:
+        with disk_errors(json_file):
+            json_file.parent.mkdir(parents=True, exist_ok=True)
+        check_writable(json_file.parent)
     result = bench_bundle(loaded, backend, source, frames, load_reference=_reference(against, loaded))
     if json_file:
         write_text_atomic(json_file, json.dumps(result.to_dict(), indent=2) + "\n")

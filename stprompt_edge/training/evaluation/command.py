@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from stprompt_edge.files import check_writable
 from stprompt_edge.overwriting import Input, given_file
 from stprompt_edge.training.datasets import Dataset, load_dataset
 from stprompt_edge.training.evaluation.evaluating import evaluate_path
@@ -48,6 +49,7 @@ def evaluate(command: EvaluationCommand, progress: Progress) -> tuple[Evaluation
     require_matplotlib()
     dataset = load_dataset(command.dataset, command.dataset_format)
     check_out(command.out, _inputs(command, dataset))
+    check_writable(command.out)
     evaluation = evaluate_path(command.model, dataset, command.settings, progress=progress)
     progress("drawing", 1.0)
     return evaluation, write_evaluation(evaluation, command.out, html=command.html)
