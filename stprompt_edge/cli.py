@@ -24,9 +24,10 @@ from stprompt_edge.errors import (
     StpromptEdgeWarning,
     UsageError,
     nearest,
+    single_line,
 )
 from stprompt_edge.imports import what_lacks
-from stprompt_edge.progress import open_console
+from stprompt_edge.progress import one_line, open_console
 from stprompt_edge.streams import guarded_streams, print_json
 
 app = typer.Typer(
@@ -221,13 +222,17 @@ def bench(
     from stprompt_edge.bench import bench_bundle
     from stprompt_edge.bundle import load_bundle
     from stprompt_edge.console import bench_report
-    from stprompt_edge.files import write_text_atomic
+    from stprompt_edge.files import check_writable, disk_errors, write_text_atomic
     from stprompt_edge.overwriting import check_outputs
     from stprompt_edge.runtime.source_files import source_files
 
     loaded = load_bundle(bundle)
     inputs = [("bundle", bundle), *(("source", file) for file in source_files(source))]
     check_outputs(inputs, files=[json_file] if json_file else [], option="--json")
+    if json_file:
+        with disk_errors(json_file):
+            json_file.parent.mkdir(parents=True, exist_ok=True)
+        check_writable(json_file.parent)
     result = bench_bundle(loaded, backend, source, frames, load_reference=_reference(against, loaded))
     if json_file:
         write_text_atomic(json_file, json.dumps(result.to_dict(), indent=2) + "\n")
@@ -252,7 +257,7 @@ def scenes(
             out, seed, train_videos, test_videos, fps=fps, workers=workers,
             progress=lambda done, total, name: progress(name, done / total),
         )  # fmt: skip
-    console.print(f"wrote {len(videos)} videos to {out}")
+    console.print(one_line(f"wrote {len(videos)} videos to {out}"))
 
 
 @app.command()
@@ -277,14 +282,14 @@ def prompts(
         classes=tuple(classes), out=out, name=name, count=count, normal_scene=normal_scene, force=force
     )
     chosen = model or server.pick_model()
-    console.print(Text(f"asking {chosen} at {server.url}", style="dim"), soft_wrap=True)
+    console.print(one_line(f"asking {chosen} at {server.url}", style="dim"), soft_wrap=True)
     with live_steps(console) as progress:
         written = write_vocabulary(server, chosen, settings, progress)
     phrases = sum(len(entry.phrases) for entry in written.classes)
     console.print(
-        Text(f"wrote {out}: {phrases} phrases for {len(classes)} classes, {len(written.normal_phrases)} normal")
+        one_line(f"wrote {out}: {phrases} phrases for {len(classes)} classes, {len(written.normal_phrases)} normal")
     )
-    console.print(Text(f"edit it, then: stprompt-edge export --vocabulary {out}"), soft_wrap=True)
+    console.print(one_line(f"edit it, then: stprompt-edge export --vocabulary {out}"), soft_wrap=True)
 
 
 @vocabularies.command("show")
@@ -310,7 +315,7 @@ def check_vocabulary(file: Annotated[Path, typer.Argument(help="TOML file to che
     vocabulary = load_vocabulary(file)
     written = sum(len(entry.phrases) for entry in vocabulary.classes)
     counts = f"{len(vocabulary.classes)} classes, {written} phrases, {len(vocabulary.normal_phrases)} normal phrases"
-    print(f"ok: {file}: vocabulary '{vocabulary.name}', {counts}")
+    print(f"ok: {single_line(str(file))}: vocabulary '{vocabulary.name}', {counts}")
 
 
 @app.command()
@@ -342,8 +347,8 @@ def extract(
     )  # fmt: skip
     with _stop_on_signal() as stop, live_steps(console) as progress:
         listener = Listener(
-            say=lambda line: console.print(Text(line, style="dim"), soft_wrap=True),
-            warn=lambda line: console.print(Text(f"warning: {line}", style="yellow"), soft_wrap=True),
+            say=lambda line: console.print(one_line(line, style="dim"), soft_wrap=True),
+            warn=lambda line: console.print(one_line(f"warning: {line}", style="yellow"), soft_wrap=True),
             progress=progress,
         )
         done = extract_from_names(dataset, out, settings, listener, dataset_format=dataset_format, stop=stop)
@@ -378,7 +383,7 @@ def train(
     if stop.is_set():
         console.print("interrupted: the same command goes on from the last finished epoch", style="yellow")
         raise typer.Exit(128 + stop.signal)
-    console.print(f"wrote {best}")
+    console.print(one_line(f"wrote {best}"))
 
 
 @app.command()
@@ -444,12 +449,12 @@ def _run(camera: Any, bundle: Path, backend: str, settings: Any, as_json: bool) 
 
     def warn(line: str) -> None:
         told.append(line)
-        console.print(Text(f"warning: {line}", style="yellow"))
+        console.print(one_line(f"warning: {line}", style="yellow"))
 
     choice = open_backend(backend, loaded)
     threshold = settings.threshold if settings.threshold is not None else loaded.manifest.alarm.threshold_on
     with choice.backend as engine, _stop_on_signal() as stop, live_run(console, threshold) as show:
-        console.print(f"{engine.description} ({choice.reason})", style="dim", highlight=False)
+        console.print(one_line(f"{engine.description} ({choice.reason})", "dim"))
         result = run_pipeline(camera, loaded, engine, settings, stop=stop, on_progress=show, warn=warn)
     console.print(run_report(result, told))
     if as_json:
@@ -554,4 +559,4 @@ def _print_error(error: StpromptEdgeError) -> None:
     line = Text("error: ", style="bold red")
     line.append(error.what, style="default")
     console.print(line, soft_wrap=True, highlight=False)
-    console.print(Text(f"  fix: {error.remedy}"), soft_wrap=True, highlight=False)
+    console.print(one_line(f"  fix: {error.remedy}"), soft_wrap=True, highlight=False)

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from stprompt_edge.bench.latency import BenchResult
 from stprompt_edge.bundle import Bundle
-from stprompt_edge.progress import plain_progress
+from stprompt_edge.progress import one_line, plain_progress
 from stprompt_edge.runtime.pipeline import Progress, RunResult
 from stprompt_edge.runtime.records import StageLatency
 
@@ -103,18 +103,18 @@ def run_report(result: RunResult, told: Sequence[str] = ()) -> RenderableType:
     """Counts, events and files of a run, and its warnings but those that were told before."""
     summary = result.summary
     speed = summary.camera_frames / summary.wall_seconds if summary.wall_seconds else 0.0
-    head = Text(
+    head = one_line(
         f"{summary.camera_frames} camera frames, {summary.sampled_frames} sampled (1 of {result.facts.stride}), "
         f"{summary.events} events, "
         f"{summary.wall_seconds:.1f} s ({speed:.0f} frames/s), peak memory {summary.peak_rss_mib:.0f} MiB"
     )
     parts: list[RenderableType] = [head]
     if summary.interrupted:
-        parts.append(Text("interrupted: the outputs cover what was seen until then", style="yellow"))
-    parts += [Text(f"warning: {warning}", style="yellow") for warning in summary.warnings if warning not in told]
+        parts.append(one_line("interrupted: the outputs cover what was seen until then", style="yellow"))
+    parts += [one_line(f"warning: {warning}", style="yellow") for warning in summary.warnings if warning not in told]
     if result.events:
         parts.append(_event_table(result))
-    parts += [Text(f"wrote {path}", style="dim") for path in result.files]
+    parts += [one_line(f"wrote {path}", style="dim") for path in result.files]
     return Group(*parts)
 
 
@@ -123,7 +123,7 @@ def _event_table(result: RunResult) -> Table:
     for event in result.events[-10:]:
         table.add_row(
             f"{event.start_seconds:.2f} s", f"{event.end_seconds:.2f} s", f"{event.peak_score:.3f}",
-            Text(event.top_class), f"{event.top_probability:.2f}",
+            one_line(event.top_class), f"{event.top_probability:.2f}",
         )  # fmt: skip
     return table
 
@@ -140,24 +140,26 @@ def bundle_report(bundle: Bundle) -> RenderableType:
         table.add_row(name, f"{entry.bytes / 1e6:.1f}", cosine, difference)
     floats = {name: figures.float_layers for name, figures in bundle.manifest.parity.items() if figures.float_layers}
     left = "; ".join(f"{name}: {count} matrix products left in float" for name, count in floats.items())
-    return Group(Text(str(bundle.path)), table, *([Text(left)] if floats else []))
+    return Group(one_line(str(bundle.path)), table, *([one_line(left)] if floats else []))
 
 
 def engine_report(built: BuiltEngine) -> RenderableType:
     """Parity, latency, and what the reader should know of a fresh engine."""
     sidecar = built.sidecar
-    lines = [Text(f"wrote {built.folder}")]
-    lines.append(Text(f"TensorRT {sidecar.tensorrt} on {sidecar.gpu}, compute capability {sidecar.compute_capability}"))
+    lines = [one_line(f"wrote {built.folder}")]
+    lines.append(
+        one_line(f"TensorRT {sidecar.tensorrt} on {sidecar.gpu}, compute capability {sidecar.compute_capability}")
+    )
     if sidecar.parity:
         figures = sidecar.parity
         style = "yellow" if figures.accepted_by_force else ""
         verdict = "missed parity, kept by --force" if figures.accepted_by_force else "parity with fp32"
         difference = f"largest score difference {figures.max_score_difference:.4f}"
-        lines.append(Text(f"{verdict}: smallest cosine {figures.min_cosine:.5f}, {difference}", style))
+        lines.append(one_line(f"{verdict}: smallest cosine {figures.min_cosine:.5f}, {difference}", style))
     if sidecar.latency:
         latency = sidecar.latency
-        lines.append(Text(f"encoder, watch step: p50 {latency.p50_ms:.2f} ms, p95 {latency.p95_ms:.2f} ms"))
-    return Group(*lines, *(Text(note, "yellow") for note in built.notes))
+        lines.append(one_line(f"encoder, watch step: p50 {latency.p50_ms:.2f} ms, p95 {latency.p95_ms:.2f} ms"))
+    return Group(*lines, *(one_line(note, "yellow") for note in built.notes))
 
 
 def int8_report(done: Int8Calibration, bundle: Path, files: Sequence[Path]) -> RenderableType:
@@ -165,38 +167,40 @@ def int8_report(done: Int8Calibration, bundle: Path, files: Sequence[Path]) -> R
     table = Table("layer", "weight", "cosine lost alone", "runs in", title="the costliest layers", title_justify="left")
     for row in sorted(done.layers, key=lambda row: -row.cost)[:COSTLY_LAYERS]:
         style = None if row.int8 else "yellow"
-        table.add_row(Text(row.label), row.weight, f"{row.cost:.1e}", "int8" if row.int8 else "fp16", style=style)
+        table.add_row(one_line(row.label), row.weight, f"{row.cost:.1e}", "int8" if row.int8 else "fp16", style=style)
     chosen, figures, auc = done.choice, done.parity, done.auc
     verdict = "missed parity, kept by --force" if figures.accepted_by_force else "parity with fp32"
     difference = f"largest score difference {figures.max_score_difference:.4f}"
     lines = [
-        Text(f"{len(chosen.calibration)} frames of {chosen.looked_at} calibrate, {len(chosen.gate)} others judge"),
-        Text(f"{len(done.layers) - len(done.left_in_float)} of {len(done.layers)} layers in int8"),
-        Text(
+        one_line(f"{len(chosen.calibration)} frames of {chosen.looked_at} calibrate, {len(chosen.gate)} others judge"),
+        one_line(f"{len(done.layers) - len(done.left_in_float)} of {len(done.layers)} layers in int8"),
+        one_line(
             f"{verdict}: smallest cosine {figures.min_cosine:.5f}, {difference}",
             "yellow" if figures.accepted_by_force else "",
         ),
     ]
     if auc is not None:
         pair = f"fp32 {auc.fp32:.4f}, int8 {auc.int8:.4f} ({auc.int8 - auc.fp32:+.4f})"
-        lines.append(Text(f"AUC of {auc.of} on {auc.dataset}: {pair}"))
-    lines += [Text(f"note: {note}", "yellow") for note in done.notes]
+        lines.append(one_line(f"AUC of {auc.of} on {auc.dataset}: {pair}"))
+    lines += [one_line(f"note: {note}", "yellow") for note in done.notes]
     shown = ", ".join(path.name for path in files)
-    lines.append(Text(f"wrote encoder.int8.onnx to {bundle}, and {shown} to {files[0].parent}", "dim"))
-    lines.append(Text(f"on the device: stprompt-edge build-engine {bundle} --precision int8", "dim"))
+    lines.append(one_line(f"wrote encoder.int8.onnx to {bundle}, and {shown} to {files[0].parent}", "dim"))
+    lines.append(one_line(f"on the device: stprompt-edge build-engine {bundle} --precision int8", "dim"))
     return Group(table, *lines)
 
 
 def extraction_report(done: Extraction, out: Path) -> RenderableType:
     """What was written, what is left, and every video that is not whole."""
-    lines = [Text(f"extracted {done.written} videos, {done.skipped} were there already, wrote {out}")]
-    lines += [Text(f"extracted as far as it goes: {name}: {what}", "yellow") for name, what in done.warned]
-    lines += [Text(f"left out {name}: {reason}", "yellow") for name, reason in done.unreadable]
+    lines = [one_line(f"extracted {done.written} videos, {done.skipped} were there already, wrote {out}")]
+    lines += [one_line(f"extracted as far as it goes: {name}: {what}", "yellow") for name, what in done.warned]
+    lines += [one_line(f"left out {name}: {reason}", "yellow") for name, reason in done.unreadable]
     if done.missing:
         what = f"left out {len(done.missing)} listed videos that are not there, the first is {done.missing[0]}"
-        lines.append(Text(what, "yellow"))
+        lines.append(one_line(what, "yellow"))
     if done.left:
-        lines.append(Text(f"interrupted with {done.left} videos left: the same command goes on with them", "yellow"))
+        lines.append(
+            one_line(f"interrupted with {done.left} videos left: the same command goes on with them", "yellow")
+        )
     return Group(*lines)
 
 
@@ -212,7 +216,7 @@ def live_training(console: Console) -> Iterator[Callable[[Sequence[EpochFigures]
 
 def epoch_line(row: EpochFigures, epochs: int) -> Text:
     """One epoch of training: total loss on training and validation videos, then the parts of the former."""
-    line = Text(f"epoch {row.epoch + 1:3d} of {epochs}   loss {row.train['total']:.4f}")
+    line = one_line(f"epoch {row.epoch + 1:3d} of {epochs}   loss {row.train['total']:.4f}")
     if row.validation is not None:
         line.append(f"   validation {row.validation['total']:.4f}, AUC {row.validation_auc:.3f}")
     for name, loss in row.train.items():
@@ -247,9 +251,9 @@ def evaluation_report(evaluation: Evaluation, files: Sequence[Path]) -> Renderab
 
     head = Table("figure", "", "rests on")
     for line in wording.headlines(evaluation):
-        head.add_row(line.label, Text(line.value, style="bold"), Text(line.note))
-    cautions = [Text(f"note: {caution}", style="yellow") for caution in evaluation.model.cautions]
-    parts: list[RenderableType] = [*cautions, Text(f"{evaluation.dataset.name}, {evaluation.dataset.split}"), head]
+        head.add_row(line.label, one_line(line.value, style="bold"), one_line(line.note))
+    cautions = [one_line(f"note: {caution}", style="yellow") for caution in evaluation.model.cautions]
+    parts: list[RenderableType] = [*cautions, one_line(f"{evaluation.dataset.name}, {evaluation.dataset.split}"), head]
     if evaluation.figures.alarm is not None:
         named = list(wording.marked_points(evaluation.figures.alarm))
         points = Table("alarm", *(name for name, _ in named))
@@ -265,14 +269,16 @@ def evaluation_report(evaluation: Evaluation, files: Sequence[Path]) -> Renderab
     if len(evaluation.figures.classes) > 1:
         classes = Table("class", "frame AUC")
         for name, auc in evaluation.figures.classes.items():
-            classes.add_row(Text(name), f"{auc:.4f}")
+            classes.add_row(one_line(name), f"{auc:.4f}")
         parts.append(classes)
-    parts += [Text(f"skipped {name}: {reason}", style="yellow") for name, reason in evaluation.skipped]
+    parts += [one_line(f"skipped {name}: {reason}", style="yellow") for name, reason in evaluation.skipped]
     parts += [
-        Text(f"note: {note}", style="yellow") for note in evaluation.notes if note not in evaluation.model.cautions
+        one_line(f"note: {note}", style="yellow") for note in evaluation.notes if note not in evaluation.model.cautions
     ]
     shown = [path for path in files if path.suffix != ".csv"]
-    parts.append(Text(f"wrote {', '.join(path.name for path in shown)} and scores/ to {files[0].parent}", style="dim"))
+    parts.append(
+        one_line(f"wrote {', '.join(path.name for path in shown)} and scores/ to {files[0].parent}", style="dim")
+    )
     return Group(*parts)
 
 
@@ -297,7 +303,7 @@ def bench_report(result: BenchResult) -> RenderableType:
         f"peak memory {result.peak_rss_mib:.0f} MiB",
         ", ".join(f"{key} {value}" for key, value in result.machine.items()),
     ]
-    return Group(Text(f"{result.backend}, {result.frames} frames"), table, *map(Text, lines))
+    return Group(one_line(f"{result.backend}, {result.frames} frames"), table, *map(one_line, lines))
 
 
 def _milliseconds(latency: StageLatency) -> tuple[str, str, str]:

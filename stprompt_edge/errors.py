@@ -22,7 +22,7 @@ from stprompt_edge.masking import masked
 
 
 class StpromptEdgeError(Exception):
-    """Base of every error we raise on purpose. Secrets of addresses in its texts are hidden, whoever wrote them.
+    """Base of every error we raise on purpose. Its texts are one line each, and secrets of addresses in them hidden.
 
     Args:
         what: what was wrong, got against expected, and where.
@@ -32,8 +32,8 @@ class StpromptEdgeError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __init__(self, what: str, *, remedy: str) -> None:
-        self.what = masked(what)
-        self.remedy = masked(remedy)
+        self.what = masked(single_line(what))
+        self.remedy = masked(single_line(remedy))
         super().__init__(self.what)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -81,7 +81,17 @@ class StpromptEdgeWarning(UserWarning):
 
 
 INTERRUPTED_EXIT_CODE = 130  # 128 + SIGINT, the shell's convention
+_NOT_ON_A_LINE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")  # control, line ends, writing direction
 _SHORTEST_STEM = 3  # letters of a beginning that may stand for the whole
+
+
+def single_line(text: str) -> str:
+    r"""A text for one line of a terminal or a log: what would end the line or steer the terminal is spelled out.
+
+    >>> print(single_line("two\nlines \x1b[31m.mp4"))
+    two\nlines \x1b[31m.mp4
+    """
+    return _NOT_ON_A_LINE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -73,14 +74,27 @@ def disk_errors(path: Path) -> Iterator[None]:
         ) from exc
 
 
+def check_writable(folder: Path) -> None:
+    """Refuse a folder, which need not exist, where no file can be written: before work of hours, not after it.
+
+    Raises as `disk_errors`.
+    """
+    with disk_errors(folder), tempfile.TemporaryFile(dir=_nearest_there(folder)):
+        pass
+
+
 def longest_name(folder: Path) -> int:
     """How many bytes the name of a file to be written below `folder`, which need not exist, may have."""
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     try:
-        longest = os.pathconf(there, "PC_NAME_MAX")
+        longest = os.pathconf(_nearest_there(folder), "PC_NAME_MAX")
     except (AttributeError, OSError):  # Windows, or a file system that does not say
         longest = 255
     return longest - len(PARTIAL_SUFFIX)
+
+
+def _nearest_there(path: Path) -> Path:
+    """The path itself or the folder above it that exists."""
+    return next(one for one in (path, *path.absolute().parents) if one.exists())
 
 
 class PartialFile:

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.text import Text
 
+from stprompt_edge.errors import single_line
+
 UNLIMITED = 10_000  # columns
 SHORTEST_PAUSE_S = 2.0  # between two lines; what is done sooner needs none
 LONGEST_SILENCE_S = 30.0
@@ -19,9 +21,14 @@ _TICK_S = 0.5
 Tell = Callable[[str, str], None]  # told the step, and what to show of it
 
 
+def one_line(text: str, style: str = "") -> Text:
+    """A text with names in it, which may hold line ends and the terminal's control sequences."""
+    return Text(single_line(text), style)
+
+
 def open_console(*, stderr: bool) -> Console:
-    """Without a terminal nothing is wrapped or cut: 80 columns would be a guess."""
-    console = Console(stderr=stderr)
+    """Without a terminal nothing is wrapped or cut: 80 columns would be a guess. Brackets in names are no markup."""
+    console = Console(stderr=stderr, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = UNLIMITED
     return console
@@ -67,7 +74,7 @@ def plain_progress(console: Console) -> Iterator[Tell]:
         while not ended.wait(_TICK_S):
             line = lines.line(time.monotonic())
             if line is not None:
-                console.print(Text(line), soft_wrap=True)
+                console.print(one_line(line), soft_wrap=True)
 
     thread = threading.Thread(target=watch, name="progress", daemon=True)
     thread.start()

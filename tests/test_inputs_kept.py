@@ -174,3 +174,28 @@ def test_what_is_meant_goes_on(here: Path) -> None:
     kept = Path("annotated.mp4").read_bytes()
     assert typed("run", "annotated.mp4", "--out", ".", "--no-save-video") in (0, 2)
     assert Path("annotated.mp4").read_bytes() == kept
+
+
+@pytest.mark.parametrize(
+    ("line", "work"),
+    [
+        ("bench --json clip.mp4/bench.json", "stprompt_edge.bench.bench_bundle"),
+        ("evaluate b data --out clip.mp4/out", "stprompt_edge.training.evaluation.command.evaluate_path"),
+        (f"{CALIBRATE} clip.mp4 --out clip.mp4/out", "stprompt_edge.calibration.int8.Int8Calibrator.run"),
+    ],
+)
+def test_a_place_that_takes_no_file_is_told_before_the_work(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, line: str, work: str
+) -> None:
+    def never(*arguments: object, **more: object) -> None:
+        raise AssertionError("hours of work, whose result cannot be written")
+
+    if "graphs" in line:
+        pytest.importorskip("onnx")
+        from tests.calibration.graphs import encoder, make_bundle
+
+        make_bundle(here / "graphs", encoder())
+    if line.startswith("evaluate"):
+        pytest.importorskip("matplotlib")
+    monkeypatch.setattr(work, never)
+    assert "error: cannot write clip.mp4" in refuses(here, capsys, line)

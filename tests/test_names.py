@@ -16,6 +16,7 @@ import pytest
 from stprompt_edge import files
 from stprompt_edge.assets import DEMO_BUNDLE
 from stprompt_edge.bundle import ParityFigures
+from stprompt_edge.errors import single_line
 from stprompt_edge.files import PartialText, printable, write_text_atomic
 from stprompt_edge.runtime.sinks.plain_json import json_text
 from tests import videos
@@ -56,6 +57,44 @@ def test_an_error_line_has_any_name(capsys: pytest.CaptureFixture[str], argument
     told = capsys.readouterr().err
     assert re.search(r"error: .*(caf|gate)", told)
     assert told.count("error: ") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("two\nlines", r"two\nlines"),
+        ("red\x1b[31m", r"red\x1b[31m"),
+        ("over\rwritten\b", r"over\rwritten\x08"),
+        ("back\u202egpm", r"back\u202egpm"),
+        ("next\x85\u2028line", r"next\x85\u2028line"),
+        ("[b]bold[/i] :smile:", "[b]bold[/i] :smile:"),
+    ],
+)
+def test_a_name_stays_on_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, shown: str
+) -> None:
+    pytest.importorskip("onnxruntime")
+    monkeypatch.chdir(tmp_path)
+    assert typed("run", name) == 4
+    assert f"error: no such file or camera: '{shown}'\n" in capsys.readouterr().err
+    assert typed("run", str(videos.write_video(Path("a.mp4"))), "--no-save-video", "--out", name) == 0
+    told = capsys.readouterr().err
+    assert f"wrote {shown}/scores.csv\n" in told
+    assert all(line.isprintable() for line in told.split("\n"))
+    assert typed("vocabulary", "show", "scenes") == 0
+    Path(name).with_suffix(".toml").write_text(capsys.readouterr().out, "utf-8")
+    assert typed("vocabulary", "check", f"{name}.toml") == 0
+    assert capsys.readouterr().out.startswith(f"ok: {shown}.toml: vocabulary")
+
+
+@pytest.mark.parametrize("name", ["ck[/b]", "two\nlines", "red\x1b[31m"])
+def test_what_was_trained_is_told_by_any_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    commands = pytest.importorskip("stprompt_edge.training.commands")
+    monkeypatch.setattr(commands, "train", lambda settings, **told: settings.out / "best.safetensors")
+    assert typed("train", "features", "--out", name) == 0
+    assert capsys.readouterr().err == f"wrote {single_line(name)}/best.safetensors\n"
 
 
 @NAMES

@@ -8,6 +8,7 @@ from pathlib import Path
 from stprompt_edge.bundle import ENCODER_NAMES, check_replaceable, load_bundle
 from stprompt_edge.calibration.records import Int8Calibration, Int8Settings
 from stprompt_edge.calibration.staging import check_own_files
+from stprompt_edge.files import check_writable
 from stprompt_edge.imports import import_failure
 from stprompt_edge.overwriting import Input, check_outputs
 from stprompt_edge.runtime.source_files import source_files
@@ -57,6 +58,7 @@ def calibrate_int8(
     check_replaceable(path, [*inputs, ("folder of the report", settings.out)])
     reports = [settings.out / name for name in REPORT_NAMES]
     check_outputs([*inputs, ("bundle", path)], files=reports, folder=settings.out)
+    check_writable(settings.out)
     return Int8Calibrator(bundle, settings, dataset, progress).run()
 
 

@@ -29,7 +29,7 @@ PROBES: tuple[Probe, ...] = (
 )
 
 
-def examine(*, timeout_s: float = 5.0, machine: Machine | None = None) -> Report:
+def examine(*, timeout_s: float = 20.0, machine: Machine | None = None) -> Report:
     """Examine this machine. Never raises; takes at most about `timeout_s`, and one or two seconds where nothing hangs.
 
     Args:

@@ -30,7 +30,7 @@ class Machine:
     """The machine we run on, with a deadline that all child processes share."""
 
     root: Path = Path("/")
-    timeout_s: float = 5.0
+    timeout_s: float = 20.0
     started: float = field(default_factory=time.monotonic)
 
     def read(self, path: str) -> str:

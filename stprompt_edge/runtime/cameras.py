@@ -133,7 +133,7 @@ def resolve_source(text: str, cameras_path: Path | None = None) -> CameraConfig:
         return load_camera(text, path)
     if number := re.fullmatch(r"camera([0-9]{1,4})", text):
         return CameraConfig(source=f"/dev/video{int(number[1])}")
-    raise SourceError(f"no such file or camera: '{text}'", remedy=nearest_source(text, tables))
+    raise SourceError(f"no such file or camera: '{text}'", remedy=nearest_source(text, tables, path))
 
 
 def is_pipeline(text: str) -> bool:
@@ -141,7 +141,7 @@ def is_pipeline(text: str) -> bool:
     return PIPELINE.search(text) is not None
 
 
-def nearest_source(text: str, cameras: dict[str, Any]) -> str:
+def nearest_source(text: str, cameras: dict[str, Any], path: Path = DEFAULT_FILE) -> str:
     """The remedy for a path or camera that does not exist: the closest camera or file name."""
     folder, name = os.path.split(text)
     files = os.listdir(folder or ".") if os.path.isdir(folder or ".") and os.access(folder or ".", os.R_OK) else []
@@ -151,4 +151,4 @@ def nearest_source(text: str, cameras: dict[str, Any]) -> str:
             return f"did you mean '{os.path.join(prefix, close[0])}'?"
     names = f" ({', '.join(sorted(cameras))})" if cameras else ""
     kinds = "a video file, a folder of images, a URL, /dev/videoN, a GStreamer pipeline"
-    return f"give {kinds} or a camera of cameras.toml{names}"
+    return f"give {kinds} or a camera of {path}{names}"

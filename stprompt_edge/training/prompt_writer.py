@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stprompt_edge.errors import EnvironmentFailure, UsageError
-from stprompt_edge.files import atomic_path, printable
+from stprompt_edge.files import atomic_path, check_writable, printable
 from stprompt_edge.training.chat_server import ChatServer
 from stprompt_edge.training.phrases import distinct_phrases, read_phrases, taken_by_names
 from stprompt_edge.vocabulary import Vocabulary, load_vocabulary, vocabulary_from_dict, vocabulary_to_toml
@@ -66,6 +66,7 @@ class PromptSettings:
             remedy = "choose another --out, or overwrite it with --force"
             raise UsageError(f"{self.out} exists, and you may have edited it", remedy=remedy)
         _vocabulary(self.title, [(name, ()) for name in self.classes], ("a phrase",))
+        check_writable(self.out.parent)
 
     @property
     def title(self) -> str:

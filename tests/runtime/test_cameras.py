@@ -223,6 +223,7 @@ def test_a_camera_table_wins_over_the_device_of_that_number_and_a_path_over_both
         ("sub/fight.avi", r"did you mean 'sub/fights.avi'\?"),
         ("nowhere/fight.avi", "give a video file, a folder of images, a URL"),
         ("camera", "no such file or camera: 'camera'"),
+        ("xyz", r"no such file or camera: 'xyz'\n  fix: give .* or a camera of .*/cameras.toml \(door, yard\)"),
         ("camera-1", "no such file or camera: 'camera-1'"),
         ("a\0b", "no such file or camera"),
         ("x" * 5000, "no such file or camera"),

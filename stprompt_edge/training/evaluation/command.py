@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from stprompt_edge.files import check_writable
 from stprompt_edge.overwriting import Input, given_file
 from stprompt_edge.training.datasets import Dataset, load_dataset
 from stprompt_edge.training.evaluation.evaluating import evaluate_path
 from stprompt_edge.training.evaluation.folder import check_out, write_evaluation
-from stprompt_edge.training.evaluation.opening import Progress
+from stprompt_edge.training.evaluation.opening import Progress, plan_for
 from stprompt_edge.training.evaluation.records import Evaluation, EvaluationSettings
 from stprompt_edge.training.evaluation.theme import require_matplotlib
 from stprompt_edge.training.extraction import feature_files
@@ -47,7 +48,9 @@ def evaluate(command: EvaluationCommand, progress: Progress) -> tuple[Evaluation
     check_out(command.out)
     require_matplotlib()
     dataset = load_dataset(command.dataset, command.dataset_format)
+    plan_for(command.model, command.settings)  # for its errors: before features that do not belong to it are read
     check_out(command.out, _inputs(command, dataset))
+    check_writable(command.out)
     evaluation = evaluate_path(command.model, dataset, command.settings, progress=progress)
     progress("drawing", 1.0)
     return evaluation, write_evaluation(evaluation, command.out, html=command.html)

@@ -71,7 +71,8 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(cli.console, "_width", 400)
     assert main(monkeypatch, *(places.get(one, one) for one in arguments)) == code
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.strip()]
+    told = capsys.readouterr().err.splitlines()
+    lines = [line for line in told if line.strip() and not line.startswith("[")]  # progress of a slow machine
     assert len(lines) == 2, lines
     assert re.search(what, lines[0])
     assert lines[0].startswith("error: ")
