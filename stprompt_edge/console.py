@@ -105,7 +105,7 @@ def run_report(result: RunResult, told: Sequence[str] = ()) -> RenderableType:
     speed = summary.camera_frames / summary.wall_seconds if summary.wall_seconds else 0.0
     head = one_line(
         f"{summary.camera_frames} camera frames, {summary.sampled_frames} sampled (1 of {result.facts.stride}), "
-        f"{summary.events} events, "
+        f"{summary.events} event{'' if summary.events == 1 else 's'}, "
         f"{summary.wall_seconds:.1f} s ({speed:.0f} frames/s), peak memory {summary.peak_rss_mib:.0f} MiB"
     )
     parts: list[RenderableType] = [head]
