@@ -67,7 +67,7 @@ def test_pictures_keep_their_places_beside_litter(tmp_path: Path) -> None:
     assert expected_frames(folder) == source_size(folder) == 5
     with open_source(str(folder)) as source:
         frames = list(source.frames(lambda index: True))
-        assert (source.info.frame_count, source.undecodable_packets, source.warnings) == (5, 0, [])
+        assert (source.info.frame_count, source.losses.undecodable_packets, source.warnings) == (5, 0, [])
     assert [(frame.index, int(frame.image_bgr[0, 0, 1])) for frame in frames] == [(n, 8 * n) for n in range(5)]
 
 
