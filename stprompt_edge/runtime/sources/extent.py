@@ -11,7 +11,8 @@ class Extent:
     """How far packets and frames reach on the time line of their container, in seconds."""
 
     def __init__(self, stream: Any) -> None:
-        self._stream_index, self._tick = stream.index, stream.time_base
+        self._stream_index, self._tick_s = stream.index, float(stream.time_base)
+        self._ticks_s: dict[int, float] = {}  # of each stream: a fraction for every packet would cost more than its use
         self._first_packet_s: float | None = None
         self._last_packet_s = 0.0  # the latest, in order of presentation
         self._first_frame_s: float | None = None
@@ -22,12 +23,14 @@ class Extent:
     def add(self, packet: av.Packet) -> None:
         """Takes the next packet of any stream."""
         self.is_cut = packet.is_corrupt
-        if packet.pts is None or packet.time_base is None or packet.is_discard:  # an edit list hides the last kind
+        if packet.pts is None or packet.is_discard:  # an edit list hides the last kind
             return
-        start_s = float(packet.pts * packet.time_base)
-        end_s = start_s + float((packet.duration or 0) * packet.time_base)
+        index = packet.stream_index
+        tick_s = self._ticks_s.get(index) or self._ticks_s.setdefault(index, float(packet.time_base))
+        start_s = packet.pts * tick_s
+        end_s = start_s + (packet.duration or 0) * tick_s
         self.end_s = max(self.end_s, end_s)
-        if packet.stream_index == self._stream_index:
+        if index == self._stream_index:
             self.video_end_s = max(self.video_end_s, end_s)
             self._last_packet_s = max(self._last_packet_s, start_s)
             if self._first_packet_s is None:
@@ -37,7 +40,7 @@ class Extent:
         """Takes the next frame that the decoder gives."""
         if frame.pts is None:
             return
-        seconds = float(frame.pts * self._tick)  # the last frames, which a decoder held back, have no tick of their own
+        seconds = frame.pts * self._tick_s  # the last frames, which a decoder held back, have no tick of their own
         self._first_frame_s = seconds if self._first_frame_s is None else self._first_frame_s
         self._last_frame_s = seconds if self._last_frame_s is None else max(seconds, self._last_frame_s)
 

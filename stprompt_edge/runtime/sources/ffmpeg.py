@@ -86,6 +86,7 @@ class VideoSource(Source):
             self._given_fps = fps
             self._in_coded_order = self._container.format.name in CODED_ORDER_FORMATS
             self._set_up_decoder()
+            self._tick_s = float(self._stream.time_base)
             self._trust, self._extent = Trust(), Extent(self._stream)
             self._distances, self._untrusted = FrameDistances(), Spans()
             self._broken_off: av.error.FFmpegError | None = None
@@ -140,7 +141,7 @@ class VideoSource(Source):
         if self._given_fps is not None:
             return None
         stamp = frame.dts if self._in_coded_order else frame.pts
-        return None if stamp is None else float(stamp * self._stream.time_base)
+        return None if stamp is None else stamp * self._tick_s
 
     def _decode(self, packets: Iterable[av.Packet | None]) -> Iterator[tuple[av.VideoFrame, Verdict]]:
         for packet in packets:

@@ -67,7 +67,8 @@ class Trust:
         if corrupt:
             self.distrust(made)
         self._latest.append(made)
-        self._undecided = {number for number in self._undecided if number > self._number - 4 * REORDER} | {self._number}
+        self._undecided.add(self._number)
+        self._undecided.discard(self._number - 4 * REORDER)
         return made
 
     def distrust(self, mark: Mark) -> None:
