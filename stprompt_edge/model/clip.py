@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
@@ -22,7 +21,7 @@ from stprompt_edge.errors import UsageError, nearest
 from stprompt_edge.geometry import Geometry
 from stprompt_edge.imports import import_failure
 from stprompt_edge.model.encoder import check_plain_vit
-from stprompt_edge.model.weights import Activation, check_activation, fetch_weights, read_weights
+from stprompt_edge.model.weights import Activation, check_activation, fetch_weights, quiet_logger, read_weights
 from stprompt_edge.preprocess import CLIP_MEAN_RGB, CLIP_STD_RGB, Preprocessing
 
 if TYPE_CHECKING:  # imports pydantic, which the model does without
@@ -106,7 +105,8 @@ def load_clip(name: str, pretrained: str, seed: int = 0) -> Clip:
     tag = _find_tag(open_clip, name, pretrained) if not packaged and pretrained != NO_WEIGHTS else None
     file = fetch_weights(open_clip, name, pretrained) if tag else Path(pretrained)
     statistics = {key: tag[key] for key in ("mean", "std") if key in tag} if tag else None
-    with torch.random.fork_rng(devices=[]), _quiet_root_logger():
+    # open_clip warns through the root logger when weights are random, which here is on purpose
+    with torch.random.fork_rng(devices=[]), quiet_logger(None, logging.ERROR):
         torch.manual_seed(0 if packaged else seed)
         model = open_clip.create_model(name, load_weights=False, force_preprocess_cfg=statistics)
     if packaged:
@@ -193,15 +193,3 @@ def _load_packaged(model: Any) -> None:
     missing, unexpected = model.load_state_dict(state, strict=False)
     assert missing == [RANDOM_IN_DEMO], missing
     assert not unexpected, unexpected
-
-
-@contextmanager
-def _quiet_root_logger() -> Iterator[None]:
-    """open_clip warns through the root logger when weights are random, which here is on purpose."""
-    logger = logging.getLogger()
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

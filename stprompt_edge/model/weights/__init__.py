@@ -2,6 +2,6 @@
 
 from stprompt_edge.model.weights.activation import Activation, check_activation
 from stprompt_edge.model.weights.fitting import ClipWeights, read_weights
-from stprompt_edge.model.weights.hub import fetch_weights
+from stprompt_edge.model.weights.hub import fetch_weights, quiet_logger
 
-__all__ = ["Activation", "ClipWeights", "check_activation", "fetch_weights", "read_weights"]
+__all__ = ["Activation", "ClipWeights", "check_activation", "fetch_weights", "quiet_logger", "read_weights"]

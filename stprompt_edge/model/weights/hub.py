@@ -27,7 +27,7 @@ def fetch_weights(open_clip: Any, name: str, tag: str) -> Path:
     repository, file = os.path.split(config.get("hf_hub", ""))  # as open_clip reads it
     files = [file] if file else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
     url = _hub_url(repository, files[0]) if repository else config["url"]
-    with _quiet_hub():
+    with quiet_logger("huggingface_hub", logging.CRITICAL):  # it logs each try, there and through the root logger
         cached = _cached(repository, files) if repository else None
         if cached:
             return cached
@@ -67,12 +67,12 @@ def _ask_once(url: str) -> None:
 
 
 @contextmanager
-def _quiet_hub() -> Iterator[None]:
-    """Its client logs each try, through a handler of its own and through the root logger."""
-    logger = logging.getLogger("huggingface_hub")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+def quiet_logger(name: str | None, level: int) -> Iterator[None]:
+    """Nothing under `level` is logged by this logger of another library (None: the root) while the body runs."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(level)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        logger.setLevel(before)
