@@ -50,7 +50,7 @@ class RunSettings:
     stream: int | None = None  # None: the one that a player would show
     live: bool | None = None  # None: as the source's protocol says
     also_read: tuple[Path, ...] = ()  # files besides source and bundle that must not be written over: cameras.toml
-    fps: float | None = None  # of an image folder
+    fps: float | None = None  # of an image folder, or a recording without time stamps
     times: str | None = None  # of an image folder, see `sources.image_times`
 
     def __post_init__(self) -> None:
