@@ -29,7 +29,7 @@ bench: $(DEV_READY)  ## measures again what README states; half an hour on two q
 	$(BIN)/python -m benchmarks.readme
 
 demo-bundle: $(DEV_READY)  ## makes stprompt_edge/assets/demo/bundle again, from rendered scenes on: two and a half hours on two quiet cores
-	$(BIN)/python -m stprompt_edge.training.demo_bundle
+	$(BIN)/python -m demo.bundle
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -19,8 +19,8 @@ from benchmarks.common import console, read_result, write_result
 from benchmarks.featured import DEMO_ENCODER, PROCESSES, one_line_errors
 from benchmarks.real import Trial, clip_of, divided, loaded
 from benchmarks.runs import frame_figures, mean_and_deviation, paired, spread_over, stprompt_scores, trained
-from stprompt_edge.runtime.pipeline import versions
-from stprompt_edge.training.datasets import TRAIN
+from stprompt_edge.datasets import TRAIN
+from stprompt_edge.runtime.watch import versions
 from stprompt_edge.training.methods import Task
 from stprompt_edge.training.recipe import Recipe, load_recipe
 

@@ -13,13 +13,13 @@ from typing import Any
 from rich.table import Table
 
 from benchmarks.common import ROOT, console, write_result
+from demo.bundle import SCENES_SEED, TEST_VIDEOS, WORK
+from demo.scenes import render_dataset
 from stprompt_edge.assets import DEMO_BUNDLE
 from stprompt_edge.bundle import Bundle, load_bundle
 from stprompt_edge.console import live_steps
-from stprompt_edge.training.datasets import Dataset, load_dataset
-from stprompt_edge.training.demo_bundle import SCENES_SEED, TEST_VIDEOS, WORK
-from stprompt_edge.training.evaluation import Evaluation, EvaluationSettings, evaluate_bundle
-from stprompt_edge.training.scenes import render_dataset
+from stprompt_edge.datasets import Dataset, load_dataset
+from stprompt_edge.evaluation import Evaluation, EvaluationSettings, evaluate_bundle
 
 TARGETS = {"frame_auc": 0.90, "tiou": 0.25, "median_seconds_to_alarm": 3.0, "false_alarms_per_hour": 2.0}
 

@@ -15,17 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.common import ROOT, console, reference_bundle
+from demo.bundle import WORK
 from stprompt_edge.bundle import ENCODER_NAMES, load_bundle
 from stprompt_edge.console import live_steps
+from stprompt_edge.datasets import Dataset, LabelledVideo, load_dataset
 from stprompt_edge.errors import UsageError
+from stprompt_edge.features.extraction import ExtractionSettings, Listener, extract_dataset, feature_path
+from stprompt_edge.features.files import VideoFeatures, load_features
+from stprompt_edge.features.segments import segment_means
 from stprompt_edge.model.clip import DEMO_MODEL, DEMO_TAG, Clip, load_clip
 from stprompt_edge.runtime.sources import expected_frames
 from stprompt_edge.training.batches import FeatureVideo
-from stprompt_edge.training.datasets import Dataset, LabelledVideo, load_dataset
-from stprompt_edge.training.demo_bundle import WORK
-from stprompt_edge.training.extraction import ExtractionSettings, Listener, extract_dataset, feature_path
-from stprompt_edge.training.features import VideoFeatures, load_features
-from stprompt_edge.training.segments import segment_means
 from stprompt_edge.vocabulary import Vocabulary, load_vocabulary
 
 BUILD = ROOT / "build" / "benchmarks"

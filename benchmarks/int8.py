@@ -17,7 +17,7 @@ from stprompt_edge.bundle import load_bundle
 from stprompt_edge.calibration import Int8Settings, calibrate_int8
 from stprompt_edge.console import live_steps
 from stprompt_edge.export.parity import compare, read_parity_frames, trace
-from stprompt_edge.runtime.pipeline import versions
+from stprompt_edge.runtime.watch import versions
 
 UNSEEN = FOOTAGE.parent / "falls" / "fall_12.mp4"
 CALIBRATION_FRAMES = 32  # an eighth of what is usual; the ranges of seeded weights hardly differ between frames

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 from benchmarks.featured import Encoder, FeaturedDataset, FeaturedVideo
 from stprompt_edge.bundle import Bundle, TextEmbeddings, load_bundle
+from stprompt_edge.datasets import LabelledVideo
+from stprompt_edge.evaluation.metrics import tiou
+from stprompt_edge.evaluation.truth import AnnotatedFrames, Area
 from stprompt_edge.export.exporting import Model, embed_vocabulary
 from stprompt_edge.files import write_bytes_atomic
 from stprompt_edge.geometry import Geometry
@@ -22,9 +25,6 @@ from stprompt_edge.runtime.backends.base import Backend
 from stprompt_edge.runtime.localize import phrase_probabilities
 from stprompt_edge.runtime.records import Localization
 from stprompt_edge.runtime.sources import open_source
-from stprompt_edge.training.datasets import LabelledVideo
-from stprompt_edge.training.evaluation.truth import AnnotatedFrames, Area
-from stprompt_edge.training.metrics import tiou
 
 THRESHOLDS = tuple(np.round(np.arange(0.05, 1.0, 0.05), 2).tolist())
 

@@ -29,7 +29,7 @@ from stprompt_edge.model.clip import load_clip
 from stprompt_edge.model.encoder import PackedEncoder
 from stprompt_edge.preprocess import Preprocessing, Preprocessor
 from stprompt_edge.runtime.backends.onnx import CPU, open_session
-from stprompt_edge.runtime.pipeline import versions
+from stprompt_edge.runtime.watch import versions
 
 CLIP = "ViT-B-16-quickgelu"
 FRAMES = 4  # from each video

@@ -6,7 +6,7 @@ from rich.table import Table
 
 from benchmarks.common import console, footage, reference_bundle, write_result
 from stprompt_edge.export.parity import compare, read_parity_frames, trace
-from stprompt_edge.runtime.pipeline import versions
+from stprompt_edge.runtime.watch import versions
 
 FRAMES = 12  # from each video
 

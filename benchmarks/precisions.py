@@ -17,11 +17,11 @@ from benchmarks.real import clip_of, divided, loaded
 from stprompt_edge.bundle import Bundle, load_bundle
 from stprompt_edge.calibration import Int8Settings, calibrate_int8
 from stprompt_edge.console import live_steps
+from stprompt_edge.datasets import TRAIN, Dataset
+from stprompt_edge.evaluation import Evaluation, EvaluationSettings, evaluate_bundle
 from stprompt_edge.export.exporting import ExportSettings, Model, export_bundle
 from stprompt_edge.model.checkpoint import load_checkpoint
-from stprompt_edge.runtime.pipeline import versions
-from stprompt_edge.training.datasets import TRAIN, Dataset
-from stprompt_edge.training.evaluation import Evaluation, EvaluationSettings, evaluate_bundle
+from stprompt_edge.runtime.watch import versions
 from stprompt_edge.training.fit import Fit
 from stprompt_edge.training.methods import Task
 

@@ -41,11 +41,11 @@ from benchmarks.runs import (
     trained,
     video_figures,
 )
+from stprompt_edge.datasets import TRAIN, Dataset, ped2_weak_split
+from stprompt_edge.evaluation.truth import Area
 from stprompt_edge.geometry import Geometry
 from stprompt_edge.model.clip import Clip
-from stprompt_edge.runtime.pipeline import versions
-from stprompt_edge.training.datasets import TRAIN, Dataset, ped2_weak_split
-from stprompt_edge.training.evaluation.truth import Area
+from stprompt_edge.runtime.watch import versions
 from stprompt_edge.training.fit import Fit
 from stprompt_edge.training.methods import Task
 from stprompt_edge.training.recipe import Recipe, load_recipe

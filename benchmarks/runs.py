@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.featured import FeaturedVideo
+from stprompt_edge.evaluation.metrics import auc, frame_ap, frame_auc, hold_scores
 from stprompt_edge.model.branches import anomaly_score
 from stprompt_edge.model.mil_ranking import MilRanking
 from stprompt_edge.model.stprompt import STPrompt
 from stprompt_edge.training.fit import Fit
-from stprompt_edge.training.metrics import auc, frame_ap, frame_auc, hold_scores
 
 Scores = NDArray[np.float64]
 

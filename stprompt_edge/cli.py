@@ -179,8 +179,8 @@ def run(
 ) -> None:
     """Watch a video or camera: scores, events, annotated video and a report."""
     from stprompt_edge.runtime.cameras import DEFAULT_FILE
-    from stprompt_edge.runtime.pipeline import RunSettings
     from stprompt_edge.runtime.sources import resolve_source
+    from stprompt_edge.runtime.watch import RunSettings
 
     if localize not in LOCALIZE:
         raise UsageError(f"unknown --localize '{localize}'", remedy=nearest(localize, LOCALIZE))
@@ -203,8 +203,8 @@ def run(
 @app.command()
 def demo(out: OutOption = Path("stprompt-edge-out/demo"), as_json: JsonOption = False) -> None:
     """Run the packaged clip with the packaged bundle."""
-    from stprompt_edge.runtime.pipeline import RunSettings
     from stprompt_edge.runtime.sources import CameraConfig
+    from stprompt_edge.runtime.watch import RunSettings
 
     _run(CameraConfig(source=str(DEMO_CLIP)), DEMO_BUNDLE, "auto", RunSettings(out=out, localize="alarm"), as_json)
 
@@ -249,8 +249,8 @@ def scenes(
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
 ) -> None:
     """Render CCTV scenes with exact frame labels and boxes."""
+    from demo.scenes import render_dataset
     from stprompt_edge.console import live_steps
-    from stprompt_edge.training.scenes import render_dataset
 
     with live_steps(console) as progress:
         videos = render_dataset(
@@ -336,8 +336,8 @@ def extract(
 ) -> None:
     """Extract features of a data set for training; the same command goes on where it stopped."""
     from stprompt_edge.console import extraction_report, live_steps
-    from stprompt_edge.training.extraction import Listener, extract_from_names
-    from stprompt_edge.training.extraction_settings import ExtractionSettings
+    from stprompt_edge.features.extraction import Listener, extract_from_names
+    from stprompt_edge.features.settings import ExtractionSettings
 
     if keep not in ("windows", "aggregated"):
         raise UsageError(f"unknown --keep '{keep}'", remedy=nearest(keep, ["windows", "aggregated"]))
@@ -405,7 +405,7 @@ def evaluate(
 ) -> None:
     """Measure AUC, AP and TIoU, and with --streaming the alarm: how soon, how often false."""
     from stprompt_edge.console import evaluation_report, live_steps
-    from stprompt_edge.training.evaluation import EvaluationCommand, EvaluationSettings, evaluate
+    from stprompt_edge.evaluation import EvaluationCommand, EvaluationSettings, evaluate
 
     settings = EvaluationSettings(
         streaming=streaming, split=split, stride=stride, processes=processes, precision=precision, features=features,
@@ -443,7 +443,7 @@ def _run(camera: Any, bundle: Path, backend: str, settings: Any, as_json: bool) 
     from stprompt_edge.bundle import load_bundle
     from stprompt_edge.console import live_run, run_report
     from stprompt_edge.runtime.backends import open_backend
-    from stprompt_edge.runtime.pipeline import run as run_pipeline
+    from stprompt_edge.runtime.watch import run as run_pipeline
 
     loaded, told = load_bundle(bundle), list[str]()
 

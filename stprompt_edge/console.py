@@ -17,15 +17,15 @@ from rich.text import Text
 from stprompt_edge.bench.latency import BenchResult
 from stprompt_edge.bundle import Bundle
 from stprompt_edge.progress import one_line, plain_progress
-from stprompt_edge.runtime.pipeline import Progress, RunResult
 from stprompt_edge.runtime.records import StageLatency
+from stprompt_edge.runtime.watch import Progress, RunResult
 
 if TYPE_CHECKING:  # the training side imports torch
     from stprompt_edge.calibration import Int8Calibration
+    from stprompt_edge.evaluation import Evaluation
     from stprompt_edge.export.engine import BuiltEngine
+    from stprompt_edge.features.extraction import Extraction
     from stprompt_edge.training.curves import EpochFigures
-    from stprompt_edge.training.evaluation import Evaluation
-    from stprompt_edge.training.extraction import Extraction
 
 SCORE_WIDTH = 30  # characters of the live score bar
 COSTLY_LAYERS = 8  # that the report of int8 names; its files have all
@@ -247,7 +247,7 @@ def training_table(rows: Sequence[EpochFigures], epochs: int) -> Table:
 
 def evaluation_report(evaluation: Evaluation, files: Sequence[Path]) -> RenderableType:
     """Figures, operating points, classes, what was skipped, and what to know."""
-    from stprompt_edge.training.evaluation import wording
+    from stprompt_edge.evaluation import wording
 
     head = Table("figure", "", "rests on")
     for line in wording.headlines(evaluation):

@@ -19,9 +19,9 @@ from stprompt_edge.console import (
     live_training,
     training_table,
 )
-from stprompt_edge.runtime.pipeline import Progress
+from stprompt_edge.features.extraction import Extraction
+from stprompt_edge.runtime.watch import Progress
 from stprompt_edge.training.curves import EpochFigures
-from stprompt_edge.training.extraction import Extraction
 
 
 def text_of(what: object) -> str:

@@ -26,7 +26,7 @@ from stprompt_edge.assets import DEMO_BUNDLE, DEMO_CLIP
 from stprompt_edge.bundle import load_bundle
 from stprompt_edge.runtime.backends import open_backend
 from stprompt_edge.runtime.cameras import CameraConfig
-from stprompt_edge.runtime.pipeline import RunSettings, run
+from stprompt_edge.runtime.watch import RunSettings, run
 bundle = load_bundle(DEMO_BUNDLE)
 with open_backend("auto", bundle).backend as backend:
     run(CameraConfig(source=str(DEMO_CLIP)), bundle, backend, RunSettings(out=Path("out"), max_frames=20))

@@ -20,14 +20,14 @@ from stprompt_edge.assets import DEMO_BUNDLE, DEMO_CLIP
 from stprompt_edge.bundle import load_bundle
 from stprompt_edge.calibration.command import require_packages
 from stprompt_edge.errors import EnvironmentFailure
+from stprompt_edge.evaluation.metrics import import_sklearn_metrics
 from stprompt_edge.imports import MORE_MEMORY, import_failure, import_remedy, is_out_of_memory, what_lacks
-from stprompt_edge.runtime.backends.cuda_graph import import_cuda_runtime
+from stprompt_edge.reports.theme import require_matplotlib
+from stprompt_edge.runtime.backends.cuda.engines.tensorrt_api import import_tensorrt
+from stprompt_edge.runtime.backends.cuda.graph import import_cuda_runtime
+from stprompt_edge.runtime.backends.cuda.kernels.driver import import_pycuda_driver
 from stprompt_edge.runtime.backends.onnx import import_onnxruntime, open_session
-from stprompt_edge.runtime.engines.tensorrt_api import import_tensorrt
-from stprompt_edge.runtime.kernels.driver import import_pycuda_driver
 from stprompt_edge.runtime.sources.gstreamer import import_gstreamer
-from stprompt_edge.training.evaluation.theme import require_matplotlib
-from stprompt_edge.training.metrics import import_sklearn_metrics
 
 NO_MEMORY = [
     "/x/torch/lib/libtorch_cpu.so: failed to map segment from shared object",
@@ -101,8 +101,8 @@ def test_want_of_memory_is_told_by_its_kind(exc: Exception) -> None:
 
 
 def torch_engine() -> Any:
-    from stprompt_edge.training.extraction_backend import open_engine
-    from stprompt_edge.training.extraction_settings import ExtractionSettings
+    from stprompt_edge.features.backend import open_engine
+    from stprompt_edge.features.settings import ExtractionSettings
 
     settings = ExtractionSettings(bundle=DEMO_BUNDLE, stride=16, backend="torch")
     return open_engine(load_bundle(DEMO_BUNDLE), settings)
@@ -115,7 +115,7 @@ def open_clip_model() -> Any:
 
 
 def compiler() -> Any:
-    from stprompt_edge.runtime.kernels.compile import _import_nvrtc
+    from stprompt_edge.runtime.backends.cuda.kernels.compile import _import_nvrtc
 
     return _import_nvrtc()
 
@@ -133,7 +133,7 @@ def compiler() -> Any:
         ("sklearn", import_sklearn_metrics, "stprompt-edge[train]"),
         ("onnx", require_packages, "stprompt-edge[train]"),
         ("open_clip", open_clip_model, "stprompt-edge[export]"),
-        ("stprompt_edge.training.torch_backend", torch_engine, "stprompt-edge[train]"),
+        ("stprompt_edge.export.torch_backend", torch_engine, "stprompt-edge[train]"),
     ],
 )
 def test_each_place_that_says_install(

@@ -180,7 +180,7 @@ def test_what_is_meant_goes_on(here: Path) -> None:
     ("line", "work"),
     [
         ("bench --json clip.mp4/bench.json", "stprompt_edge.bench.bench_bundle"),
-        ("evaluate b data --out clip.mp4/out", "stprompt_edge.training.evaluation.command.evaluate_path"),
+        ("evaluate b data --out clip.mp4/out", "stprompt_edge.evaluation.command.evaluate_path"),
         (f"{CALIBRATE} clip.mp4 --out clip.mp4/out", "stprompt_edge.calibration.int8.Int8Calibrator.run"),
     ],
 )

@@ -11,12 +11,12 @@ import pytest
 
 from stprompt_edge.assets import DEMO_BUNDLE
 from stprompt_edge.bundle import load_bundle, seal_bundle
+from stprompt_edge.datasets import load_clip_features, load_dataset
 from stprompt_edge.errors import SourceError
+from stprompt_edge.features.files import source_size
 from stprompt_edge.listing import data_files, is_data
 from stprompt_edge.runtime.cameras import resolve_source
 from stprompt_edge.runtime.sources import expected_frames, open_source
-from stprompt_edge.training.datasets import load_clip_features, load_dataset
-from stprompt_edge.training.features import source_size
 from tests import videos
 
 # the head of an AppleDouble file, as macOS writes it on other disks

@@ -18,7 +18,7 @@ from stprompt_edge.assets import DEMO_BUNDLE
 from stprompt_edge.bundle import ParityFigures
 from stprompt_edge.errors import single_line
 from stprompt_edge.files import PartialText, printable, write_text_atomic
-from stprompt_edge.runtime.sinks.plain_json import json_text
+from stprompt_edge.runtime.recording.plain_json import json_text
 from tests import videos
 from tests.commands import typed
 

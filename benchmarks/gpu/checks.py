@@ -17,11 +17,13 @@ from typing import Any
 
 from benchmarks.gpu.measuring import Budget, attempt
 from benchmarks.gpu.reasons import NotMeasured
-from stprompt_edge.runtime.kernels.compile import build_cubin
+from stprompt_edge.runtime.backends.cuda.kernels.compile import build_cubin
 
 ROOT = Path(__file__).parents[2]
-KERNEL_TESTS = tuple(f"tests/runtime/kernels/test_{name}.py" for name in ("job", "compile", "launch", "preprocess_cu"))
-GPU_TESTS = ("tests/runtime/kernels/test_on_gpu.py",)
+KERNEL_TESTS = tuple(
+    f"tests/runtime/backends/cuda/kernels/test_{name}.py" for name in ("job", "compile", "launch", "preprocess_cu")
+)
+GPU_TESTS = ("tests/runtime/backends/cuda/kernels/test_on_gpu.py",)
 SANITIZER_TOOLS = ("memcheck", "racecheck", "initcheck", "synccheck")
 TESTS_S, SANITIZER_S = 120.0, 40.0
 PACKAGES = {  # module -> what it would add

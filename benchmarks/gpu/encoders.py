@@ -193,7 +193,12 @@ class TensorRTEncoder:
 
     def __init__(self, onnx: Path, device: Device, batches: tuple[int, ...], width: int, budget: Budget) -> None:
         from stprompt_edge.export.engine.network import PlanSettings, build_plan
-        from stprompt_edge.runtime.engines.tensorrt_api import Messages, checked, import_tensorrt, make_logger
+        from stprompt_edge.runtime.backends.cuda.engines.tensorrt_api import (
+            Messages,
+            checked,
+            import_tensorrt,
+            make_logger,
+        )
 
         trt = import_tensorrt()
         budget.need(ENGINE_S, "building an engine")
@@ -265,7 +270,7 @@ def export_graphs(encoder: PackedEncoder, folder: Path) -> dict[str, Path]:
 
 def profiles_for(batches: tuple[int, ...]) -> tuple[Any, ...]:
     """Watch and locate for the given batches: the smallest, the middle one, the largest."""
-    from stprompt_edge.runtime.engines.sidecar import Profile, ShapeRange
+    from stprompt_edge.runtime.backends.cuda.engines.sidecar import Profile, ShapeRange
 
     ordered = sorted(batches)
     sizes = (ordered[0], ordered[len(ordered) // 2], ordered[-1])

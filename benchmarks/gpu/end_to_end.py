@@ -30,7 +30,7 @@ from benchmarks.gpu.preprocessing import Repeats, picture
 from benchmarks.gpu.reasons import NotMeasured
 from stprompt_edge.model.branches import anomaly_score
 from stprompt_edge.model.stprompt import Heads
-from stprompt_edge.runtime.kernels.job import layout_of, pack_frame
+from stprompt_edge.runtime.backends.cuda.kernels.job import layout_of, pack_frame
 from stprompt_edge.runtime.motion import aggregate, softmax
 from stprompt_edge.runtime.temporal import StreamingKernel
 

@@ -22,9 +22,9 @@ from benchmarks.gpu.measuring import Device
 from benchmarks.gpu.reasons import NotMeasured
 from stprompt_edge.geometry import Geometry
 from stprompt_edge.preprocess import Preprocessing
-from stprompt_edge.runtime.kernels import Nv12Frame
-from stprompt_edge.runtime.kernels.compile import SOURCE
-from stprompt_edge.runtime.kernels.job import (
+from stprompt_edge.runtime.backends.cuda.kernels import Nv12Frame
+from stprompt_edge.runtime.backends.cuda.kernels.compile import SOURCE
+from stprompt_edge.runtime.backends.cuda.kernels.job import (
     THREADS,
     FrameLayout,
     ImageType,

@@ -20,11 +20,11 @@ from stprompt_edge.masking import masked_source
 from stprompt_edge.preprocess import Preprocessor
 from stprompt_edge.runtime.backends.base import Backend, Encoded
 from stprompt_edge.runtime.detector import Detector, LocalizeWhen
-from stprompt_edge.runtime.pipeline import versions
 from stprompt_edge.runtime.records import CameraFrame, StageLatency
 from stprompt_edge.runtime.sampler import default_stride
 from stprompt_edge.runtime.sources import open_source
 from stprompt_edge.runtime.timing import StageTimer, peak_rss_mib
+from stprompt_edge.runtime.watch import versions
 
 CAMERA_FPS = 25.0  # a common camera, for "how many cameras is that"
 WARM_UP_STEPS = 3

@@ -40,10 +40,10 @@ def calibrate_int8(
     require_packages()
     from stprompt_edge.calibration.int8 import Int8Calibrator
     from stprompt_edge.calibration.report import REPORT_NAMES
-    from stprompt_edge.training.datasets import load_dataset
-    from stprompt_edge.training.evaluation.evaluating import videos_of
-    from stprompt_edge.training.evaluation.records import EvaluationSettings
-    from stprompt_edge.training.metrics import import_sklearn_metrics
+    from stprompt_edge.datasets import load_dataset
+    from stprompt_edge.evaluation.evaluating import videos_of
+    from stprompt_edge.evaluation.metrics import import_sklearn_metrics
+    from stprompt_edge.evaluation.records import EvaluationSettings
 
     bundle = load_bundle(path)
     bundle.file(ENCODER_NAMES["fp32"])

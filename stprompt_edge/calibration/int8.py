@@ -20,7 +20,10 @@ from stprompt_edge.calibration.records import AucFigures, Int8Calibration, Int8S
 from stprompt_edge.calibration.report import write_report
 from stprompt_edge.calibration.rules import broken_rules
 from stprompt_edge.calibration.staging import amended_bundle
+from stprompt_edge.datasets import Dataset
 from stprompt_edge.errors import CheckFailed, UsageError
+from stprompt_edge.evaluation.evaluating import evaluate_bundle
+from stprompt_edge.evaluation.records import EvaluationSettings
 from stprompt_edge.export.activations import Feed, measure_activations
 from stprompt_edge.export.parity import MAX_SCORE_DIFFERENCE, MIN_COSINE, Trace, compare, trace, within_limits
 from stprompt_edge.export.quantize import fold_weights
@@ -28,9 +31,6 @@ from stprompt_edge.export.smoothing import smooth
 from stprompt_edge.masking import masked_source
 from stprompt_edge.preprocess import Preprocessor
 from stprompt_edge.runtime.records import CameraFrame
-from stprompt_edge.training.datasets import Dataset
-from stprompt_edge.training.evaluation.evaluating import evaluate_bundle
-from stprompt_edge.training.evaluation.records import EvaluationSettings
 
 INT8_NAME = ENCODER_NAMES["int8"]
 LOCATE_EVERY = 4  # of the frames to calibrate with one in so many is seen by all windows, the others as when watching

@@ -15,8 +15,8 @@ from stprompt_edge.calibration.records import Int8Calibration, LayerRow
 from stprompt_edge.export.parity import MIN_COSINE
 from stprompt_edge.files import disk_errors, write_bytes_atomic, write_text_atomic
 from stprompt_edge.masking import masked_source
-from stprompt_edge.runtime.sinks.plain_json import json_text
-from stprompt_edge.training.evaluation.theme import LIGHT, Chart, Theme, shortened
+from stprompt_edge.reports.theme import LIGHT, Chart, Theme, shortened
+from stprompt_edge.runtime.recording.plain_json import json_text
 
 REPORT_NAMES = JSON_NAME, TABLE_NAME, PICTURE_NAME = "int8.json", "layers.csv", "layers.png"
 _LEAST_COST = 1e-7  # float32 tells cosines no finer

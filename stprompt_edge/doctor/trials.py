@@ -99,8 +99,8 @@ def try_cuda_graph() -> dict[str, Any]:
     """
     import numpy as np
 
-    from stprompt_edge.runtime.backends.cuda_graph import CudaGraph
-    from stprompt_edge.runtime.engines.device import CudaSession
+    from stprompt_edge.runtime.backends.cuda.engines.device import CudaSession
+    from stprompt_edge.runtime.backends.cuda.graph import CudaGraph
 
     session = CudaSession()
     cuda, stream = session.cuda, session.stream

@@ -22,7 +22,7 @@ from av.sidedata.sidedata import SideDataContainer
 from av.video.reformatter import ColorRange
 from numpy.typing import NDArray
 
-from stprompt_edge.runtime.kernels.reference import Matrix, Nv12Frame
+from stprompt_edge.runtime.backends.cuda.kernels.reference import Matrix, Nv12Frame
 from stprompt_edge.runtime.records import CameraFrame
 
 # AVColorSpace of FFmpeg's libavutil/pixfmt.h: BT.709, unspecified, BT.470 BG (the same numbers as BT.601), BT.601

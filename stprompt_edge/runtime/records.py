@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from stprompt_edge.masking import masked_source
 
 if TYPE_CHECKING:
-    from stprompt_edge.runtime.kernels.reference import Nv12Frame
+    from stprompt_edge.runtime.backends.cuda.kernels.reference import Nv12Frame
 
 
 @dataclass(frozen=True, kw_only=True)

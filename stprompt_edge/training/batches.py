@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stprompt_edge.errors import UsageError
-from stprompt_edge.training.features import extract_again
+from stprompt_edge.features.files import extract_again
 
 
 @dataclass(frozen=True, kw_only=True)

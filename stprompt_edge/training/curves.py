@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stprompt_edge.files import write_bytes_atomic, write_text_atomic
-from stprompt_edge.training.evaluation.theme import LIGHT, Chart, Theme
+from stprompt_edge.reports.theme import LIGHT, Chart, Theme
 
 CURVES_NAMES = TABLE_NAME, PICTURE_NAME = "curves.csv", "curves.png"
 FEW_EPOCHS = 30  # so few are marked one by one

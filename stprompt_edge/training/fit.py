@@ -21,12 +21,12 @@ from safetensors.torch import save
 from torch import Tensor
 
 from stprompt_edge.errors import CheckFailed, UsageError
+from stprompt_edge.evaluation.metrics import auc
 from stprompt_edge.files import disk_errors, write_bytes_atomic
 from stprompt_edge.model.checkpoint import Checkpoint, save_checkpoint
 from stprompt_edge.training.batches import FeatureVideo, epoch_videos
 from stprompt_edge.training.curves import EpochFigures, write_table
 from stprompt_edge.training.methods import METHODS, TOTAL, Judgement, Task
-from stprompt_edge.training.metrics import auc
 
 VALIDATION_SHARE = 0.1  # of the normal and of the abnormal training videos
 FILE_NAMES = BEST_NAME, LAST_NAME, STATE_NAME = "best.safetensors", "last.safetensors", "state.safetensors"

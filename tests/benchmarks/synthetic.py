@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.featured import FeaturedDataset, FeaturedVideo
-from stprompt_edge.training.datasets import Dataset, LabelledVideo
-from stprompt_edge.training.features import FeatureOrigin, VideoFeatures
+from stprompt_edge.datasets import Dataset, LabelledVideo
+from stprompt_edge.features.files import FeatureOrigin, VideoFeatures
 from stprompt_edge.vocabulary import load_vocabulary
 
 WIDTH, FRAMES, WINDOWS, STRIDE = 128, 12, 16, 4

@@ -15,9 +15,9 @@ from benchmarks.ablation_models import (  # noqa: E402
     aggregated,
     largest_attention,
 )
+from stprompt_edge.features.files import FeatureOrigin, VideoFeatures  # noqa: E402
 from stprompt_edge.model.clip import Clip, load_clip  # noqa: E402
 from stprompt_edge.training.batches import FeatureVideo  # noqa: E402
-from stprompt_edge.training.features import FeatureOrigin, VideoFeatures  # noqa: E402
 from stprompt_edge.training.fit import Fit  # noqa: E402
 from stprompt_edge.training.methods import TOTAL, Task  # noqa: E402
 from stprompt_edge.training.recipe import Recipe  # noqa: E402

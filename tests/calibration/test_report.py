@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from stprompt_edge.calibration.records import LayerRow
 from stprompt_edge.calibration.report import layers_chart, layers_table
-from stprompt_edge.training.evaluation.theme import LIGHT
+from stprompt_edge.reports.theme import LIGHT
 
 
 def row(label: str, cost: float, *, int8: bool = True) -> LayerRow:

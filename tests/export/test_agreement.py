@@ -14,9 +14,13 @@ import torch
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
+from demo.scenes import render_dataset
 from stprompt_edge import cli
 from stprompt_edge.assets import DEMO_CLIP
 from stprompt_edge.bundle import Bundle
+from stprompt_edge.datasets import load_dataset
+from stprompt_edge.evaluation import EvaluationSettings
+from stprompt_edge.evaluation.evaluating import evaluate_path
 from stprompt_edge.export import Model
 from stprompt_edge.geometry import Geometry
 from stprompt_edge.model.aggregation import aggregate, pixel_motion, select_windows
@@ -28,10 +32,6 @@ from stprompt_edge.runtime.backends.onnx import OnnxBackend
 from stprompt_edge.runtime.detector import Detector
 from stprompt_edge.runtime.records import CameraFrame
 from stprompt_edge.runtime.sources import open_source
-from stprompt_edge.training.datasets import load_dataset
-from stprompt_edge.training.evaluation import EvaluationSettings
-from stprompt_edge.training.evaluation.evaluating import evaluate_path
-from stprompt_edge.training.scenes import render_dataset
 
 FRAMES = 24
 TOLERANCE = {"fp32": 1e-3, "fp16": 1e-3, "cpu8": 0.01}

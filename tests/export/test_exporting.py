@@ -25,7 +25,7 @@ from stprompt_edge.runtime.backends import open_backend
 from stprompt_edge.runtime.backends.onnx import OnnxBackend
 from stprompt_edge.runtime.cameras import CameraConfig
 from stprompt_edge.runtime.detector import Detector
-from stprompt_edge.runtime.pipeline import RunSettings, run
+from stprompt_edge.runtime.watch import RunSettings, run
 from stprompt_edge.vocabulary import load_vocabulary
 from tests.bundles import write_fake_bundle
 

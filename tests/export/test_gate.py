@@ -19,7 +19,7 @@ from stprompt_edge.errors import CheckFailed
 from stprompt_edge.export import ExportSettings, Model, export_bundle, exporting, gate
 from stprompt_edge.export.activations import find_products
 from stprompt_edge.model.clip import Clip
-from stprompt_edge.runtime.pipeline import describe_bundle
+from stprompt_edge.runtime.watch import describe_bundle
 from stprompt_edge.vocabulary import load_vocabulary
 from tests.export.outliers import outlier_graph
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stprompt_edge.runtime.kernels.adapter import ADAPTER_JOB
+from stprompt_edge.runtime.backends.cuda.kernels.adapter import ADAPTER_JOB
 from stprompt_edge.runtime.motion import aggregate, softmax
 from tests.fakes.pycuda_driver import FakeDriver
 

@@ -12,9 +12,15 @@ from typing import Any
 import pytest
 
 from stprompt_edge.bundle import ENCODER_NAMES, HEADS_NAME, Bundle, describe_file
-from stprompt_edge.runtime.engines.device import CudaSession
-from stprompt_edge.runtime.engines.profiles import BatchSizes, encoder_profiles, heads_profiles
-from stprompt_edge.runtime.engines.sidecar import EngineSidecar, GraphEngine, Profile, folder_name, manifest_sha256
+from stprompt_edge.runtime.backends.cuda.engines.device import CudaSession
+from stprompt_edge.runtime.backends.cuda.engines.profiles import BatchSizes, encoder_profiles, heads_profiles
+from stprompt_edge.runtime.backends.cuda.engines.sidecar import (
+    EngineSidecar,
+    GraphEngine,
+    Profile,
+    folder_name,
+    manifest_sha256,
+)
 from tests.bundles import WIDTH, write_fake_bundle
 from tests.fakes.adapter import adapter
 from tests.fakes.cudart_module import FakeCudart

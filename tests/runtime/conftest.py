@@ -6,7 +6,7 @@ import ctypes
 
 import pytest
 
-from tests.runtime.kernels.host import build_library
+from tests.runtime.backends.cuda.kernels.host import build_library
 
 
 @pytest.fixture(scope="session")

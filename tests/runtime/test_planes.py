@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from stprompt_edge.preprocess import resize_to_square
-from stprompt_edge.runtime.kernels.reference import Nv12Frame, nv12_to_bgr
+from stprompt_edge.runtime.backends.cuda.kernels.reference import Nv12Frame, nv12_to_bgr
 from stprompt_edge.runtime.planes import (
     PlanarFrame,
     camera_frame,
@@ -25,8 +25,8 @@ from stprompt_edge.runtime.planes import (
 from stprompt_edge.runtime.records import CameraFrame
 from stprompt_edge.runtime.sources import open_source
 from tests import videos
-from tests.runtime.kernels.host import HostStream
-from tests.runtime.kernels.pictures import nv12_picture
+from tests.runtime.backends.cuda.kernels.host import HostStream
+from tests.runtime.backends.cuda.kernels.pictures import nv12_picture
 
 DATA = Path(__file__).parents[2] / "../shared/data"
 LEVELS = 3  # how far a pixel of FFmpeg's is from the reference: see kernels/reference.py

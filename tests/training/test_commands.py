@@ -24,10 +24,10 @@ from typer.testing import CliRunner
 
 from stprompt_edge import cli
 from stprompt_edge.errors import CheckFailed, UsageError
+from stprompt_edge.features.files import FeatureOrigin, VideoFeatures, load_features, save_features
 from stprompt_edge.files import only_writer
 from stprompt_edge.model.checkpoint import load_checkpoint
 from stprompt_edge.model.clip import load_clip
-from stprompt_edge.training.features import FeatureOrigin, VideoFeatures, load_features, save_features
 from stprompt_edge.training.fit import BEST_NAME, LAST_NAME, Fit
 
 WIDTH = 128

@@ -19,10 +19,9 @@ from stprompt_edge.export.engine.network import Plan, PlanSettings, build_plan
 from stprompt_edge.export.parity import read_parity_frames
 from stprompt_edge.files import PARTIAL_SUFFIX, disk_errors, swap_folder, write_bytes_atomic, write_text_atomic
 from stprompt_edge.overwriting import Input, check_outputs
-from stprompt_edge.runtime.backends.tensorrt import TensorRTBackend
-from stprompt_edge.runtime.engines.device import CudaSession, Device
-from stprompt_edge.runtime.engines.profiles import BatchSizes, encoder_profiles, heads_profiles
-from stprompt_edge.runtime.engines.sidecar import (
+from stprompt_edge.runtime.backends.cuda.engines.device import CudaSession, Device
+from stprompt_edge.runtime.backends.cuda.engines.profiles import BatchSizes, encoder_profiles, heads_profiles
+from stprompt_edge.runtime.backends.cuda.engines.sidecar import (
     CUBIN_NAME,
     ENCODER_ENGINE,
     ENGINES_FOLDER,
@@ -37,8 +36,9 @@ from stprompt_edge.runtime.engines.sidecar import (
     folder_name,
     manifest_sha256,
 )
-from stprompt_edge.runtime.engines.tensorrt_api import import_tensorrt
-from stprompt_edge.runtime.kernels import build_cubin
+from stprompt_edge.runtime.backends.cuda.engines.tensorrt_api import import_tensorrt
+from stprompt_edge.runtime.backends.cuda.kernels import build_cubin
+from stprompt_edge.runtime.backends.tensorrt import TensorRTBackend
 from stprompt_edge.runtime.records import CameraFrame
 from stprompt_edge.runtime.source_files import source_files
 

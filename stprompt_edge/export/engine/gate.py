@@ -21,10 +21,10 @@ from stprompt_edge.export.parity import (
 )
 from stprompt_edge.preprocess import Preprocessor
 from stprompt_edge.runtime.backends.base import Backend
+from stprompt_edge.runtime.backends.cuda.engines.sidecar import LatencyFigures
 from stprompt_edge.runtime.backends.onnx import OnnxBackend
 from stprompt_edge.runtime.backends.tensorrt import TensorRTBackend
 from stprompt_edge.runtime.detector import Detector
-from stprompt_edge.runtime.engines.sidecar import LatencyFigures
 from stprompt_edge.runtime.records import CameraFrame
 
 FRAMES = 8

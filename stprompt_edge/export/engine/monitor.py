@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from stprompt_edge.runtime.engines.tensorrt_api import import_tensorrt
+from stprompt_edge.runtime.backends.cuda.engines.tensorrt_api import import_tensorrt
 
 if TYPE_CHECKING:
     import tensorrt as trt

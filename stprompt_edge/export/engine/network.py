@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from stprompt_edge.export.engine.messages import builder_failure, parser_failure
 from stprompt_edge.export.engine.monitor import Progress, make_monitor
-from stprompt_edge.runtime.engines.sidecar import Profile
-from stprompt_edge.runtime.engines.tensorrt_api import Messages, checked, import_tensorrt, make_logger
+from stprompt_edge.runtime.backends.cuda.engines.sidecar import Profile
+from stprompt_edge.runtime.backends.cuda.engines.tensorrt_api import Messages, checked, import_tensorrt, make_logger
 
 if TYPE_CHECKING:
     import tensorrt as trt

@@ -78,7 +78,7 @@ def open_frame_stream(bundle: Bundle, backend: Backend, *, lookahead: int) -> Fr
 
 def _why_not_tensorrt(bundle: Bundle) -> Choice | str:
     """The engine, or why there is none; empty where nobody expects one."""
-    from stprompt_edge.runtime.engines.sidecar import engine_folders
+    from stprompt_edge.runtime.backends.cuda.engines.sidecar import engine_folders
 
     if not any(engine_folders(bundle)):
         return "no TensorRT engine in the bundle" if importlib.util.find_spec("tensorrt") else ""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from typing_extensions import Self  # in `typing` from Python 3.11 on
 
 from stprompt_edge.bundle import Bundle
-from stprompt_edge.runtime.kernels.reference import Nv12Frame
+from stprompt_edge.runtime.backends.cuda.kernels.reference import Nv12Frame
 from stprompt_edge.runtime.motion import Selection
 
 Shapes = dict[str, list[int | None]]  # tensor name -> shape; None is any size

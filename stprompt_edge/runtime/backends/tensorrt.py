@@ -18,11 +18,10 @@ from typing_extensions import Self  # in `typing` from Python 3.11 on
 from stprompt_edge.bundle import HEADS_NAME, Bundle
 from stprompt_edge.errors import CheckFailed
 from stprompt_edge.runtime.backends.base import Encoded, HeadsOutput, Shapes, heads_shapes
-from stprompt_edge.runtime.backends.device_stream import DeviceStream
-from stprompt_edge.runtime.engines.device import CudaSession
-from stprompt_edge.runtime.engines.execution import Engine
-from stprompt_edge.runtime.engines.launches import Recording, Runtime
-from stprompt_edge.runtime.engines.sidecar import (
+from stprompt_edge.runtime.backends.cuda.engines.device import CudaSession
+from stprompt_edge.runtime.backends.cuda.engines.execution import Engine
+from stprompt_edge.runtime.backends.cuda.engines.launches import Recording, Runtime
+from stprompt_edge.runtime.backends.cuda.engines.sidecar import (
     CUBIN_NAME,
     ENCODER_ENGINE,
     HEADS_ENGINE,
@@ -32,7 +31,8 @@ from stprompt_edge.runtime.engines.sidecar import (
     find_engine,
     rebuild_command,
 )
-from stprompt_edge.runtime.engines.tensorrt_api import Messages, checked, import_tensorrt, make_logger
+from stprompt_edge.runtime.backends.cuda.engines.tensorrt_api import Messages, checked, import_tensorrt, make_logger
+from stprompt_edge.runtime.backends.cuda.stream import DeviceStream
 
 if TYPE_CHECKING:
     import tensorrt as trt

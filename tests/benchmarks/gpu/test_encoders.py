@@ -183,7 +183,7 @@ class FakeContext:
 @pytest.mark.parametrize(("step", "profile"), [(WATCH, 0), (LOCATE, 1)], ids=lambda x: getattr(x, "name", None))
 def test_a_tensorrt_context_gets_every_address(monkeypatch: pytest.MonkeyPatch, step: Step, profile: int) -> None:
     from stprompt_edge.export.engine import network
-    from stprompt_edge.runtime.engines import tensorrt_api
+    from stprompt_edge.runtime.backends.cuda.engines import tensorrt_api
 
     context = FakeContext()
     engine = SimpleNamespace(create_execution_context=lambda: context)

@@ -19,10 +19,10 @@ from benchmarks.gpu.kernel import HostLauncher, moved_bytes
 from benchmarks.gpu.measuring import CpuDevice
 from benchmarks.gpu.preprocessing import bgr_of, check_kernel, nv12_picture, picture, turns, upload
 from benchmarks.gpu.reasons import NotMeasured
-from stprompt_edge.runtime.kernels import nv12_to_bgr
-from stprompt_edge.runtime.kernels.job import layout_of
-from tests.runtime.kernels.fake_driver import FakeDriver, Stream
-from tests.runtime.kernels.host import build_library
+from stprompt_edge.runtime.backends.cuda.kernels import nv12_to_bgr
+from stprompt_edge.runtime.backends.cuda.kernels.job import layout_of
+from tests.runtime.backends.cuda.kernels.fake_driver import FakeDriver, Stream
+from tests.runtime.backends.cuda.kernels.host import build_library
 
 
 @pytest.fixture(scope="module")

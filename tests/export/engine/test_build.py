@@ -18,9 +18,10 @@ from stprompt_edge.bundle import Bundle, load_bundle, seal_bundle
 from stprompt_edge.errors import CheckFailed, EnvironmentFailure, SourceError, UsageError
 from stprompt_edge.export import parity
 from stprompt_edge.export.engine import BatchSizes, BuiltEngine, EngineSettings, build, build_engine, gate
-from stprompt_edge.runtime.backends import device_stream, open_backend
-from stprompt_edge.runtime.engines.sidecar import LatencyFigures, find_engine
-from stprompt_edge.runtime.kernels import BuiltCubin
+from stprompt_edge.runtime.backends import open_backend
+from stprompt_edge.runtime.backends.cuda import stream as device_stream
+from stprompt_edge.runtime.backends.cuda.engines.sidecar import LatencyFigures, find_engine
+from stprompt_edge.runtime.backends.cuda.kernels import BuiltCubin
 from stprompt_edge.runtime.records import CameraFrame
 from tests.fakes.device import FakeMachine, engine_bundle, install
 from tests.fakes.preprocessor import FakePreprocessor

@@ -11,8 +11,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 from stprompt_edge.assets import DEMO_BUNDLE
 from stprompt_edge.bundle import ENCODER_NAMES, Bundle, load_bundle
+from stprompt_edge.runtime.backends.cuda.engines.profiles import (
+    BatchSizes,
+    encoder_profiles,
+    heads_profiles,
+    pick_variant,
+)
 from stprompt_edge.runtime.backends.onnx import OnnxBackend
-from stprompt_edge.runtime.engines.profiles import BatchSizes, encoder_profiles, heads_profiles, pick_variant
 from tests.export.engine.graph_rules import KINDS, RULES, refusals
 
 

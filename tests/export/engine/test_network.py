@@ -13,8 +13,8 @@ from onnx import helper
 from stprompt_edge.errors import CheckFailed, EnvironmentFailure
 from stprompt_edge.export.engine import network
 from stprompt_edge.export.engine.network import PlanSettings, build_plan
-from stprompt_edge.runtime.engines import tensorrt_api
-from stprompt_edge.runtime.engines.profiles import BatchSizes, encoder_profiles
+from stprompt_edge.runtime.backends.cuda.engines import tensorrt_api
+from stprompt_edge.runtime.backends.cuda.engines.profiles import BatchSizes, encoder_profiles
 from tests.bundles import write_fake_bundle
 from tests.fakes import tensorrt_module
 from tests.fakes.device import FakeMachine, install

@@ -14,9 +14,9 @@ import pytest
 
 from stprompt_edge.bundle import Bundle
 from stprompt_edge.errors import CheckFailed, EnvironmentFailure
+from stprompt_edge.runtime.backends.cuda.engines.execution import fill
 from stprompt_edge.runtime.backends.onnx import CPU, OnnxBackend
 from stprompt_edge.runtime.backends.tensorrt import TensorRTBackend
-from stprompt_edge.runtime.engines.execution import fill
 from tests.bundles import WIDTH
 from tests.fakes.device import FakeMachine, engine_bundle, install, write_engine
 from tests.fakes.tensorrt_module import FakeContext

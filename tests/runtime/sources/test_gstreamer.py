@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 
 from stprompt_edge.errors import EnvironmentFailure, SourceError
+from stprompt_edge.runtime.backends.cuda.kernels.reference import Nv12Frame, nv12_to_bgr
 from stprompt_edge.runtime.backends.fake import FakeBackend
 from stprompt_edge.runtime.cameras import CameraConfig
-from stprompt_edge.runtime.kernels.reference import Nv12Frame, nv12_to_bgr
-from stprompt_edge.runtime.pipeline import RunSettings, run
 from stprompt_edge.runtime.planes import PlanarFrame
 from stprompt_edge.runtime.records import CameraFrame, SourceInfo
 from stprompt_edge.runtime.sources import open_source
 from stprompt_edge.runtime.sources.gstreamer import PictureLayout, import_gstreamer
 from stprompt_edge.runtime.timing import peak_rss_mib
+from stprompt_edge.runtime.watch import RunSettings, run
 from tests.fakes.gst_module import Picture, Script, StateChangeReturn, install
-from tests.runtime.kernels.pictures import nv12_picture
+from tests.runtime.backends.cuda.kernels.pictures import nv12_picture
 from tests.runtime.tiny import tiny_bundle
 
 DEBIAN_GI = Path("/usr/lib/python3/dist-packages/gi")

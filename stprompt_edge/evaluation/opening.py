@@ -1,0 +1,200 @@
+"""From a path to a model that scores videos, in this process or in others."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from stprompt_edge.bundle import ENCODER_NAMES, MANIFEST_NAME, Bundle, load_bundle
+from stprompt_edge.datasets import LabelledVideo
+from stprompt_edge.errors import EnvironmentFailure, SourceError, StpromptEdgeWarning, UsageError, nearest
+from stprompt_edge.evaluation.records import EvaluationSettings, ScoredVideo
+from stprompt_edge.evaluation.scoring import VideoScorer
+from stprompt_edge.runtime.backends import open_backend
+from stprompt_edge.runtime.backends.base import Backend
+from stprompt_edge.runtime.backends.onnx import OnnxBackend
+
+Progress = Callable[[str, float], None]  # told what is done now, and the fraction done
+Outcome = ScoredVideo | str  # or why the video was skipped
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What every process needs to open the model for itself."""
+
+    kind: str  # bundle or checkpoint
+    path: Path
+    settings: EvaluationSettings
+
+    def in_processes(self, videos: Sequence[LabelledVideo]) -> bool:
+        """Will these videos be scored in several processes?"""
+        settings = self.settings
+        return settings.processes > 1 and len(videos) > 1 and settings.features is None
+
+    def open_for(self, videos: Sequence[LabelledVideo]) -> OpenModel:
+        """Open the model as it will score these videos, so that what is named afterwards is what scored.
+
+        Raises:
+            As `open`.
+        """
+        as_workers = self.kind == "bundle" and self.in_processes(videos)  # a checkpoint has one backend only
+        return self.open(threads=1 if as_workers else None)
+
+    def open(self, threads: int | None = None) -> OpenModel:
+        """Open the model.
+
+        Args:
+            threads: of one inference, on the CPU; None for all cores, or the device that the runtime would pick.
+
+        Raises:
+            As `load_bundle` and the backends; of a checkpoint as `load_checkpoint` and `load_clip`.
+        """
+        if self.kind == "checkpoint":
+            from stprompt_edge.evaluation.checkpoints import open_checkpoint  # torch
+
+            return open_checkpoint(self.path, self.settings, threads)
+        bundle = load_bundle(self.path)
+        return OpenModel(bundle=bundle, backend=_bundle_backend(bundle, self.settings.precision, threads))
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenModel:
+    """A model that can score."""
+
+    bundle: Bundle  # of a checkpoint: what export would write, in memory
+    backend: Backend
+
+    def scorer(self, settings: EvaluationSettings) -> VideoScorer:
+        """What scores one video after the other."""
+        return VideoScorer(
+            self.bundle, self.backend, stride=settings.stride, streaming=settings.streaming, fps=settings.fps
+        )
+
+
+def plan_for(path: Path, settings: EvaluationSettings) -> Plan:
+    """What a path is: a bundle's folder, or a checkpoint's file.
+
+    Raises:
+        UsageError: it is neither, or the settings do not fit its kind.
+    """
+    if settings.fps is not None and settings.features is not None:
+        raise UsageError("--fps is for videos; --features have times of their own", remedy="leave one of the two out")
+    if (path / MANIFEST_NAME).is_file():
+        if settings.features is not None or settings.pretrained is not None:
+            what = "--features and --pretrained are for checkpoints; a bundle has its own encoder"
+            raise UsageError(what, remedy="leave them out, or give the checkpoint")
+        return Plan(kind="bundle", path=path, settings=settings)
+    if not path.is_file():
+        found = "a folder without bundle.json" if path.is_dir() else "not there"
+        raise UsageError(
+            f"{path} is neither a bundle nor a checkpoint: it is {found}",
+            remedy="give the folder that `export` wrote, or the file that `train` wrote (best.safetensors)",
+        )
+    if settings.streaming:
+        raise UsageError(
+            f"{path} is not a bundle, and only bundles run as at the edge",
+            remedy=f"export it first: stprompt-edge export {path} --out BUNDLE",
+        )
+    if settings.precision is not None:
+        raise UsageError("--precision is for bundles; a checkpoint is scored in fp32", remedy="leave it out")
+    return Plan(kind="checkpoint", path=path, settings=settings)
+
+
+def score_videos(
+    plan: Plan, model: OpenModel, videos: Sequence[LabelledVideo], progress: Progress
+) -> Iterator[tuple[LabelledVideo, Outcome]]:
+    """Every video with its scores, or with the reason why it has none, in the order of completion."""
+    if not plan.in_processes(videos):
+        scorer = model.scorer(plan.settings)
+        for done, video in enumerate(videos):
+            report = _fraction_reporter(progress, video.name, done, len(videos))
+            report(0.0)
+            yield video, outcome_of(lambda video=video, report=report: scorer(video, report))  # type: ignore[misc]
+        return
+    yield from _score_in_processes(plan, videos, progress)
+
+
+def outcome_of(work: Callable[[], _Result]) -> _Result | str:
+    """The result, or why a video or its annotation cannot be used: one bad file must not cost hours of others."""
+    try:
+        return work()
+    except (SourceError, UsageError) as exc:
+        return exc.what
+
+
+def _score_in_processes(
+    plan: Plan, videos: Sequence[LabelledVideo], progress: Progress
+) -> Iterator[tuple[LabelledVideo, Outcome]]:
+    context = multiprocessing.get_context("spawn")  # ONNX Runtime's threads do not survive a fork
+    stopping = context.Event()
+    workers = min(plan.settings.processes, len(videos))
+    pool = ProcessPoolExecutor(workers, context, _prepare_worker, (plan, stopping))
+    try:
+        futures = {pool.submit(_score_in_worker, video): video for video in videos}
+        for done, future in enumerate(as_completed(futures), 1):
+            progress(futures[future].name, done / len(videos))
+            yield futures[future], future.result()
+    except BrokenProcessPool as exc:
+        raise EnvironmentFailure(
+            "a process of the evaluation was killed, perhaps for want of memory", remedy="use fewer --processes"
+        ) from exc
+    finally:  # also after Ctrl-C
+        stopping.set()
+        pool.shutdown(cancel_futures=True)
+
+
+_worker: dict[str, Any] = {}  # what this process of the pool scores with
+
+
+def _prepare_worker(plan: Plan, stopping: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command, which sets `stopping`
+    _worker.update(plan=plan, stopping=stopping)
+    warnings.simplefilter("ignore", StpromptEdgeWarning)  # the process that opened the model first has shown it
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Without this, killing the command would leave its processes behind."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # this is a process of the pool
+    parent.join()
+    os._exit(1)
+
+
+def _score_in_worker(video: LabelledVideo) -> Outcome:
+    if "scorer" not in _worker:  # not in `_prepare_worker`: what that raises never reaches the caller
+        plan: Plan = _worker["plan"]
+        _worker["scorer"] = plan.open(threads=1).scorer(plan.settings)
+    return outcome_of(lambda: _worker["scorer"](video, _stop_if_told))
+
+
+def _stop_if_told(done: float) -> None:
+    if _worker["stopping"].is_set():
+        raise KeyboardInterrupt
+
+
+def _bundle_backend(bundle: Bundle, precision: str | None, threads: int | None) -> Backend:
+    if precision is None and threads is None:
+        return open_backend("auto", bundle).backend  # what `run` takes
+    return OnnxBackend(bundle, precision=_known(precision), threads=threads)
+
+
+def _known(precision: str | None) -> str | None:
+    if precision is not None and precision not in ENCODER_NAMES:
+        raise UsageError(f"unknown precision '{precision}'", remedy=nearest(precision, ENCODER_NAMES))
+    return precision
+
+
+def _fraction_reporter(progress: Progress, name: str, done: int, total: int) -> Callable[[float], None]:
+    return lambda fraction: progress(name, (done + fraction) / total)

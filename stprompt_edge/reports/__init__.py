@@ -1,0 +1,1 @@
+"""What all charts and pages look like."""

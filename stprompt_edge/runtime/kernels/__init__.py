@@ -1,8 +1,0 @@
-"""Preprocessing and the adapter on an NVIDIA device: the CUDA source, its compiler, and its launch through PyCUDA."""
-
-from stprompt_edge.runtime.kernels.adapter import CudaAdapter
-from stprompt_edge.runtime.kernels.compile import BuiltCubin, build_cubin
-from stprompt_edge.runtime.kernels.launch import CudaPreprocessor
-from stprompt_edge.runtime.kernels.reference import Nv12Frame, nv12_to_bgr
-
-__all__ = ["BuiltCubin", "CudaAdapter", "CudaPreprocessor", "Nv12Frame", "build_cubin", "nv12_to_bgr"]
