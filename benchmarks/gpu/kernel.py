@@ -40,7 +40,7 @@ from stprompt_edge.runtime.backends.cuda.kernels.job import (
 )
 
 WINDOWS = 12
-HOST_HARNESS = Path(__file__).parents[2] / "tests" / "runtime" / "kernels" / "host.cpp"
+HOST_HARNESS = Path(__file__).parents[2] / "tests" / "runtime" / "backends" / "cuda" / "kernels" / "host.cpp"
 Frame = NDArray[np.uint8] | Nv12Frame
 
 

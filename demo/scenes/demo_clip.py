@@ -10,6 +10,7 @@ from pathlib import Path
 
 from demo.scenes.scene import SceneSpec, render_video
 from demo.scenes.video_file import write_video
+from stprompt_edge.assets import DEMO_CLIP
 
 DEMO = SceneSpec(
     scene_seed=46,
@@ -24,7 +25,6 @@ DEMO = SceneSpec(
     supersample=2,
 )
 DEMO_CRF = 28  # keeps 26 s under 1.9 MB
-DEMO_CLIP = Path(__file__).resolve().parents[2] / "assets" / "demo" / "clip.mp4"
 
 
 def main(arguments: list[str]) -> None:

@@ -14,8 +14,7 @@ from stprompt_edge.errors import CheckFailed, EnvironmentFailure, StpromptEdgeEr
 from stprompt_edge.runtime import backends
 from stprompt_edge.runtime.backends import BACKENDS, open_backend, tensorrt
 from stprompt_edge.runtime.backends.onnx import CPU, CUDA
-
-from ..tiny import tiny_bundle
+from tests.runtime.tiny import tiny_bundle
 
 
 class Recorded:

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from stprompt_edge.runtime.backends.fake import FakeBackend
-
-from ..tiny import tiny_bundle
+from tests.runtime.tiny import tiny_bundle
 
 
 @pytest.mark.parametrize(("batch", "fine", "coarse"), [(1, 0, 0), (1, 1, 0), (2, 12, 16)])

@@ -159,7 +159,7 @@ def test_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("limit", [5_000, 9_000])
 def test_a_video_that_does_not_fit(tmp_path: Path, limit: int) -> None:
     code = (
-        "import resource, sys; from pathlib import Path; from sinks.synthetic import run\n"
+        "import resource, sys; from pathlib import Path; from recording.synthetic import run\n"
         "from stprompt_edge.errors import EnvironmentFailure\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n"
         "try:\n  run(Path(sys.argv[1]))\n"

@@ -17,8 +17,7 @@ from stprompt_edge.runtime.backends.cuda.engines.profiles import (
     largest,
     pick_variant,
 )
-
-from ..tiny import ranking_bundle, tiny_bundle
+from tests.runtime.tiny import ranking_bundle, tiny_bundle
 
 ONE, SOME = BatchSizes(1, 1, 1), BatchSizes(1, 4, 8)
 
