@@ -29,14 +29,8 @@ from stprompt_edge.evaluation.records import EvaluationSettings, ScoredVideo
 from stprompt_edge.evaluation.scoring import anomalies, frame_labels, rows_of
 from stprompt_edge.export.exporting import Model, describe, embed_vocabulary
 from stprompt_edge.features.extraction import feature_path
-from stprompt_edge.features.files import (
-    FeatureOrigin,
-    VideoFeatures,
-    extract_again,
-    load_features,
-    read_header,
-    read_windows,
-)
+from stprompt_edge.features.files import extract_again, load_features, read_header, read_windows
+from stprompt_edge.features.records import FeatureOrigin, VideoFeatures
 from stprompt_edge.geometry import Geometry
 from stprompt_edge.model.branches import anomaly_score
 from stprompt_edge.model.checkpoint import load_checkpoint

@@ -27,7 +27,9 @@ from stprompt_edge.model.encoder import PackedEncoder
 from stprompt_edge.preprocess import preprocess
 from stprompt_edge.runtime.backends.base import Backend, Encoded, HeadsOutput
 from stprompt_edge.runtime.backends.onnx import OnnxBackend
+from stprompt_edge.runtime.batcher import Batcher
 from stprompt_edge.runtime.sources import open_source
+from stprompt_edge.runtime.track import EncodeRequest
 
 MIN_COSINE = 0.99  # an int8 graph stays above 0.999, half precision above 0.9999; other weights fall far below
 _TYPES = {"fp32": torch.float32, "fp16": torch.float16}
@@ -166,12 +168,11 @@ def check_same_encoder(bundle: Bundle, backend: Backend, graphs: Backend) -> Non
     """
     with open_source(str(DEMO_CLIP)) as source:
         frame = next(source.frames(lambda index: True))
-    image = preprocess(frame.image_bgr, bundle.preprocessing).image[None]
-    fine = np.arange(bundle.geometry.fine_count, dtype=np.int64)[None]
+    request = EncodeRequest.of_all(preprocess(frame.image_bgr, bundle.preprocessing).image, bundle.geometry)
     rows = []
     for each in (backend, graphs):
-        encoded = each.encode(image, fine, fine[:, :0])
-        rows.append(np.concatenate([encoded.frame, encoded.fine[0]]))  # [1+K, D]
+        (found,) = Batcher(each).encode([request])
+        rows.append(np.concatenate([found.frame_D[None], found.fine_KD]))  # [1+N, D]
     ours, theirs = (row / np.linalg.norm(row, axis=1, keepdims=True) for row in rows)
     cosine = float((ours * theirs).sum(axis=1).min())
     if not cosine >= MIN_COSINE:  # also refuses a NaN

@@ -31,16 +31,10 @@ from stprompt_edge.errors import UsageError
 from stprompt_edge.features.backend import Engine, open_engine
 from stprompt_edge.features.continuation import Wanted, feature_path, videos_to_extract
 from stprompt_edge.features.disk_space import DiskNeed, disk_need
-from stprompt_edge.features.files import (
-    FeatureOrigin,
-    extract_again,
-    load_features,
-    load_segments,
-    read_header,
-    save_features,
-)
+from stprompt_edge.features.files import extract_again, load_features, load_segments, read_header, save_features
 from stprompt_edge.features.pool import Job, Outcome, extract_jobs
 from stprompt_edge.features.published import check_settings, count_frames, published_origin, read_published
+from stprompt_edge.features.records import FeatureOrigin
 from stprompt_edge.features.settings import ExtractionSettings
 from stprompt_edge.files import LOCK_NAME, disk_errors, longest_name, only_writer, write_text_atomic
 from stprompt_edge.overwriting import Input, check_outputs, given_file

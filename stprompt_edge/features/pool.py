@@ -19,8 +19,9 @@ from typing import Any, Protocol
 from stprompt_edge.bundle import Bundle, load_bundle
 from stprompt_edge.errors import EnvironmentFailure, SourceError, StpromptEdgeWarning
 from stprompt_edge.features.backend import Engine, open_engine
-from stprompt_edge.features.files import extract_video, save_features
+from stprompt_edge.features.files import save_features
 from stprompt_edge.features.settings import ExtractionSettings
+from stprompt_edge.features.video import extract_video
 from stprompt_edge.files import disk_errors
 
 _POLL_SECONDS = 0.2  # how soon a stop is noticed

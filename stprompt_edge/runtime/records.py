@@ -6,7 +6,8 @@ Array suffixes: H height, W width, C channels or classes.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,8 +98,14 @@ class Detection:
     class_probabilities: NDArray[np.float32]  # [1+C], row 0 is `normal`, sums to 1
     top_class: str  # most probable abnormal class
     top_probability: float
-    alarm: bool  # is the alarm on at this sampled frame
-    localization: Localization | None  # None when not localized
+    alarm: bool = False  # is the alarm on at this sampled frame; a track does not know, its driver says
+    localization: Localization | None = None  # None when not localized
+
+    @property
+    def boxes_xyxy(self) -> NDArray[np.int64]:
+        """[K, 4] x0, y0, x1, y1 of the boxes in pixels of the camera frame, hottest first; K may be 0."""
+        boxes = self.localization.boxes if self.localization else ()
+        return np.array([(box.x0, box.y0, box.x1, box.y1) for box in boxes], np.int64).reshape(-1, 4)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +122,9 @@ class FrameBoxes:
 class Event:
     """One alarm from on to off."""
 
+    id: str  # unique; the ids of a camera sort by time
+    camera: str
+    started_at: datetime  # UTC, when its first frame was judged
     start_frame: int
     start_seconds: float
     end_frame: int
@@ -125,6 +135,19 @@ class Event:
     top_class: str  # at the peak
     top_probability: float
     frames: tuple[FrameBoxes, ...] = ()
+
+
+AlarmChangeKind = Literal["opened", "updated", "closed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlarmChange:
+    """What all that follows an alarm is told: that its event has opened, has a new peak, or is over."""
+
+    kind: AlarmChangeKind
+    event: Event  # as far as it is known; its frames only when it is over
+    seconds: float  # of the stream
+    at: datetime  # UTC, wall clock
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,16 @@ from stprompt_edge.runtime.drawing import clock
 from stprompt_edge.runtime.recording.plain_json import json_text
 from stprompt_edge.runtime.recording.snapshots import PeakKeeper, Snapshot
 from stprompt_edge.runtime.recording.timeline import Timeline, TimelinePoint
-from stprompt_edge.runtime.records import CameraFrame, Detection, Event, RunFacts, RunSummary, SourceInfo, StageLatency
+from stprompt_edge.runtime.records import (
+    AlarmChange,
+    CameraFrame,
+    Detection,
+    Event,
+    RunFacts,
+    RunSummary,
+    SourceInfo,
+    StageLatency,
+)
 
 MAX_PICTURED_EVENTS = 12  # two JPEGs each: the page stays under a few megabytes
 MAX_LISTED_EVENTS = 500  # rows of the table; events.json has them all
@@ -60,13 +69,19 @@ class Report:
             )
         )
 
-    def add_event(self, event: Event) -> None:
-        """Takes an event that has just ended; pictures and rows of the weakest make room for stronger ones."""
+    def add_change(self, change: AlarmChange) -> None:
+        """Takes what the latest sampled frame changed.
+
+        Pictures and rows of the weakest events that are over make room for stronger ones.
+        """
+        snapshot = self._peaks.change(change)
+        if change.kind != "closed":
+            return
         self._event_count += 1
+        event = change.event
         self._listed.append(_Listed(number=self._event_count, event=dataclasses.replace(event, frames=())))
         if len(self._listed) > MAX_LISTED_EVENTS:
             self._listed.remove(min(self._listed, key=lambda listed: listed.event.peak_score))
-        snapshot = self._peaks.of_event(event)
         if snapshot is not None:
             self._snapshots[self._event_count] = snapshot
         if len(self._snapshots) > MAX_PICTURED_EVENTS:

@@ -1,12 +1,11 @@
-"""The alarm: hysteresis over scores, and the events it makes."""
+"""When the alarm is on: hysteresis over scores."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from stprompt_edge.bundle import AlarmSection
 from stprompt_edge.errors import UsageError
-from stprompt_edge.runtime.records import Detection, Event, FrameBoxes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +37,7 @@ class AlarmSettings:
 
 
 @dataclass
-class Alarm:
+class Hysteresis:
     """On above `threshold_on` for `min_seconds`, off below `threshold_off`."""
 
     settings: AlarmSettings
@@ -57,46 +56,3 @@ class Alarm:
         if self.on:
             self._above_since = None
         return self.on
-
-
-MAX_EVENT_FRAMES = 4096  # sampled frames; an alarm that stays on for days becomes many events, not one endless one
-
-
-@dataclass
-class EventBuilder:
-    """Detections -> events: from the first sampled frame with the alarm on to the last one, at most 4096."""
-
-    _detections: list[FrameBoxes] = field(default_factory=list)
-    _peak: Detection | None = None
-
-    def update(self, detection: Detection) -> Event | None:
-        """Take the next detection; give the event that it ended, if any."""
-        if not detection.alarm:
-            return self.finish()
-        boxes = detection.localization.boxes if detection.localization else ()
-        self._detections.append(
-            FrameBoxes(frame_index=detection.frame_index, seconds=detection.seconds, score=detection.score, boxes=boxes)
-        )
-        if self._peak is None or detection.score > self._peak.score:
-            self._peak = detection
-        return self.finish() if len(self._detections) == MAX_EVENT_FRAMES else None
-
-    def finish(self) -> Event | None:
-        """End the event that is open, if any."""
-        if self._peak is None:
-            return None
-        first, last, peak = self._detections[0], self._detections[-1], self._peak
-        event = Event(
-            start_frame=first.frame_index,
-            start_seconds=first.seconds,
-            end_frame=last.frame_index,
-            end_seconds=last.seconds,
-            peak_frame=peak.frame_index,
-            peak_seconds=peak.seconds,
-            peak_score=peak.score,
-            top_class=peak.top_class,
-            top_probability=peak.top_probability,
-            frames=tuple(self._detections),
-        )
-        self._detections, self._peak = [], None
-        return event
