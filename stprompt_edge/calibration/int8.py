@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from stprompt_edge.bundle import ENCODER_NAMES, Bundle, ParityFigures, load_bundle, seal_bundle
+from stprompt_edge.bundle import ENCODER, ENCODER_NAMES, Bundle, ParityFigures, load_bundle, seal_bundle
 from stprompt_edge.calibration.command import Progress
 from stprompt_edge.calibration.costs import layer_costs
 from stprompt_edge.calibration.frames import Choice, choose_frames, read_frames
@@ -150,7 +150,7 @@ class Int8Calibrator:
                 continue
             every, image = len(feeds) % LOCATE_EVERY == 0, preprocess(frame.image_bgr).image[None]
             windows = (fine, coarse) if every else (one.windows[None], coarse[:, :0])
-            feeds.append(dict(zip(("image", "fine", "coarse"), (image, *windows), strict=True)))
+            feeds.append(ENCODER.feed(image, *windows))
         return feeds, gate
 
     def _search(

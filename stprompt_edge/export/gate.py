@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from stprompt_edge.bundle import ENCODER_NAMES, Manifest, ParityFigures, load_bundle, seal_bundle
+from stprompt_edge.bundle import ENCODER, ENCODER_NAMES, Manifest, ParityFigures, load_bundle, seal_bundle
 from stprompt_edge.export.activations import Feed, measure_activations, worst_first
 from stprompt_edge.export.parity import Trace, check_parity, compare, trace, within_limits
 from stprompt_edge.export.quantize import fold_weights, quantize_dynamic_int8
@@ -88,7 +88,7 @@ class Gate:
         preprocess = Preprocessor(bundle.preprocessing)
         fine, coarse = (np.arange(n)[None] for n in (bundle.geometry.fine_count, bundle.geometry.coarse_count))
         for frame in self.frames:
-            yield {"image": preprocess(frame.image_bgr).image[None], "fine": fine, "coarse": coarse}
+            yield ENCODER.feed(preprocess(frame.image_bgr).image[None], fine, coarse)
 
     def _trace(self, precision: str, name: str, start: float, stop: float) -> Trace:
         done = 0
