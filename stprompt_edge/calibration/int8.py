@@ -30,7 +30,7 @@ from stprompt_edge.export.quantize import fold_weights
 from stprompt_edge.export.smoothing import smooth
 from stprompt_edge.masking import masked_source
 from stprompt_edge.preprocess import Preprocessor
-from stprompt_edge.runtime.records import CameraFrame
+from stprompt_edge.runtime.frames import CameraFrame
 
 INT8_NAME = ENCODER_NAMES["int8"]
 LOCATE_EVERY = 4  # of the frames to calibrate with one in so many is seen by all windows, the others as when watching

@@ -15,7 +15,7 @@ from stprompt_edge.export.parity import Trace, check_parity, compare, trace, wit
 from stprompt_edge.export.quantize import fold_weights, quantize_dynamic_int8
 from stprompt_edge.export.smoothing import Smoothed, smooth
 from stprompt_edge.preprocess import Preprocessor
-from stprompt_edge.runtime.records import CameraFrame
+from stprompt_edge.runtime.frames import CameraFrame
 
 FLOAT_LAYERS = (0, 4, 12, 24)  # of the 50 products of ViT-B/16, worst first, until the gate is passed
 Progress = Callable[[str, float], None]  # what is being done, and the fraction of the whole that is done

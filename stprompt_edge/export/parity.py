@@ -18,7 +18,7 @@ from stprompt_edge.preprocess import Preprocessor
 from stprompt_edge.runtime.backends.base import Backend, Encoded
 from stprompt_edge.runtime.backends.onnx import OnnxBackend
 from stprompt_edge.runtime.detector import Detector, LocalizeWhen
-from stprompt_edge.runtime.records import CameraFrame
+from stprompt_edge.runtime.frames import CameraFrame
 from stprompt_edge.runtime.sources import open_source
 
 if TYPE_CHECKING:  # torch is imported where it is compared with: engines are built on devices that do not have it

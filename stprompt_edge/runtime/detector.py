@@ -25,6 +25,7 @@ from stprompt_edge.preprocess import PreprocessedFrame, Preprocessor
 from stprompt_edge.runtime.alarm import Alarm, AlarmSettings
 from stprompt_edge.runtime.backends import open_frame_stream
 from stprompt_edge.runtime.backends.base import Backend, JudgedFrame, WatchedFrame
+from stprompt_edge.runtime.frames import CameraFrame
 from stprompt_edge.runtime.localize import make_localizer
 from stprompt_edge.runtime.motion import (
     SecondDifference,
@@ -33,7 +34,7 @@ from stprompt_edge.runtime.motion import (
     pixel_motion,
     select_windows,
 )
-from stprompt_edge.runtime.records import CameraFrame, Detection, Localization
+from stprompt_edge.runtime.records import Detection, Localization
 from stprompt_edge.runtime.scoring import Score, make_scorer, score_of_heads
 from stprompt_edge.runtime.temporal import StreamingKernel
 from stprompt_edge.runtime.timing import StageTimer

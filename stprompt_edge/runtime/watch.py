@@ -21,9 +21,10 @@ from stprompt_edge.runtime.alarm import AlarmSettings, EventBuilder
 from stprompt_edge.runtime.backends.base import Backend
 from stprompt_edge.runtime.cameras import CameraConfig
 from stprompt_edge.runtime.detector import DetectedFrame, Detector, LocalizeWhen
+from stprompt_edge.runtime.frames import CameraFrame
 from stprompt_edge.runtime.reader import FrameReader
 from stprompt_edge.runtime.recording import OutputFolder
-from stprompt_edge.runtime.records import CameraFrame, Event, RunFacts, RunSummary
+from stprompt_edge.runtime.records import Event, RunFacts, RunSummary
 from stprompt_edge.runtime.sampler import Sampler, default_stride, stride_warning
 from stprompt_edge.runtime.source_files import source_files
 from stprompt_edge.runtime.sources import Source, open_source

@@ -25,7 +25,7 @@ from stprompt_edge.runtime.backends.cuda.engines.sidecar import LatencyFigures
 from stprompt_edge.runtime.backends.onnx import OnnxBackend
 from stprompt_edge.runtime.backends.tensorrt import TensorRTBackend
 from stprompt_edge.runtime.detector import Detector
-from stprompt_edge.runtime.records import CameraFrame
+from stprompt_edge.runtime.frames import CameraFrame
 
 FRAMES = 8
 WARM_UP_STEPS, TIMED_STEPS = 10, 100

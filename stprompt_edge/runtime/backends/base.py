@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from typing_extensions import Self  # in `typing` from Python 3.11 on
 
 from stprompt_edge.bundle import ENCODER
-from stprompt_edge.runtime.backends.cuda.kernels.reference import Nv12Frame
+from stprompt_edge.runtime.frames import Nv12Frame
 from stprompt_edge.runtime.motion import Selection
 
 

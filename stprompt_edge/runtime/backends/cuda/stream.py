@@ -18,7 +18,8 @@ from stprompt_edge.bundle import ENCODER, Bundle
 from stprompt_edge.runtime.backends.base import Encoded, HeadsOutput, JudgedFrame, WatchedFrame
 from stprompt_edge.runtime.backends.cuda.engines.execution import BoundContext, Engine
 from stprompt_edge.runtime.backends.cuda.engines.launches import Launches, Runtime
-from stprompt_edge.runtime.backends.cuda.kernels import CudaAdapter, CudaPreprocessor, Nv12Frame
+from stprompt_edge.runtime.backends.cuda.kernels import CudaAdapter, CudaPreprocessor
+from stprompt_edge.runtime.frames import Nv12Frame
 
 
 class DeviceStream:
