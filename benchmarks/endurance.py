@@ -9,8 +9,8 @@ from stprompt_edge.bench import read_sampled_frames
 from stprompt_edge.bench.latency import describe_machine
 from stprompt_edge.console import live_steps
 from stprompt_edge.runtime.backends import open_backend
+from stprompt_edge.runtime.frames import CameraFrame
 from stprompt_edge.runtime.observer import Observer
-from stprompt_edge.runtime.records import CameraFrame
 from stprompt_edge.runtime.timing import StageTimer, peak_rss_mib
 
 MINUTES = 30

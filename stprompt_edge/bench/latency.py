@@ -20,8 +20,9 @@ from stprompt_edge.masking import masked_source
 from stprompt_edge.preprocess import Preprocessor
 from stprompt_edge.runtime.backends.base import Backend
 from stprompt_edge.runtime.batcher import Batcher
+from stprompt_edge.runtime.frames import CameraFrame
 from stprompt_edge.runtime.observer import LocalizeWhen, Observer
-from stprompt_edge.runtime.records import CameraFrame, StageLatency
+from stprompt_edge.runtime.records import StageLatency
 from stprompt_edge.runtime.sampler import default_stride
 from stprompt_edge.runtime.sources import open_source
 from stprompt_edge.runtime.timing import StageTimer, peak_rss_mib

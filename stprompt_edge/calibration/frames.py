@@ -19,8 +19,8 @@ from stprompt_edge.errors import UsageError
 from stprompt_edge.masking import masked_source
 from stprompt_edge.preprocess import Preprocessor
 from stprompt_edge.runtime.addresses import file_path
+from stprompt_edge.runtime.frames import CameraFrame
 from stprompt_edge.runtime.motion import SecondDifference, pixel_motion, select_windows
-from stprompt_edge.runtime.records import CameraFrame
 from stprompt_edge.runtime.sampler import default_stride
 from stprompt_edge.runtime.sources import Source, expected_frames, open_source
 

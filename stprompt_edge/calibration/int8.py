@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from stprompt_edge.bundle import ENCODER_NAMES, Bundle, ParityFigures, load_bundle, seal_bundle
+from stprompt_edge.bundle import ENCODER, ENCODER_NAMES, Bundle, ParityFigures, load_bundle, seal_bundle
 from stprompt_edge.calibration.command import Progress
 from stprompt_edge.calibration.costs import layer_costs
 from stprompt_edge.calibration.frames import Choice, choose_frames, read_frames
@@ -30,7 +30,7 @@ from stprompt_edge.export.quantize import fold_weights
 from stprompt_edge.export.smoothing import smooth
 from stprompt_edge.masking import masked_source
 from stprompt_edge.preprocess import Preprocessor
-from stprompt_edge.runtime.records import CameraFrame
+from stprompt_edge.runtime.frames import CameraFrame
 
 INT8_NAME = ENCODER_NAMES["int8"]
 LOCATE_EVERY = 4  # of the frames to calibrate with one in so many is seen by all windows, the others as when watching
@@ -150,7 +150,7 @@ class Int8Calibrator:
                 continue
             every, image = len(feeds) % LOCATE_EVERY == 0, preprocess(frame.image_bgr).image[None]
             windows = (fine, coarse) if every else (one.windows[None], coarse[:, :0])
-            feeds.append(dict(zip(("image", "fine", "coarse"), (image, *windows), strict=True)))
+            feeds.append(ENCODER.feed(image, *windows))
         return feeds, gate
 
     def _search(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from stprompt_edge.bundle import MANIFEST_NAME, Bundle, describe_file
+from stprompt_edge.bundle import MANIFEST_NAME, Bundle, cautions, describe_bundle, describe_file
 from stprompt_edge.datasets import Dataset, LabelledVideo
 from stprompt_edge.datasets.records import SPLITS
 from stprompt_edge.errors import UsageError
@@ -23,7 +23,6 @@ from stprompt_edge.evaluation.records import (
     ScoredVideo,
 )
 from stprompt_edge.runtime.backends.base import Backend
-from stprompt_edge.runtime.watch import cautions, describe_bundle
 
 
 def evaluate_bundle(

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from stprompt_edge.bundle import ENCODER_NAMES, Manifest, ParityFigures, load_bundle, seal_bundle
+from stprompt_edge.bundle import ENCODER, ENCODER_NAMES, Manifest, ParityFigures, load_bundle, seal_bundle
 from stprompt_edge.export.activations import Feed, measure_activations, worst_first
 from stprompt_edge.export.parity import Trace, check_parity, compare, trace, within_limits
 from stprompt_edge.export.quantize import fold_weights, quantize_dynamic_int8
 from stprompt_edge.export.smoothing import Smoothed, smooth
 from stprompt_edge.preprocess import Preprocessor
-from stprompt_edge.runtime.records import CameraFrame
+from stprompt_edge.runtime.frames import CameraFrame
 
 FLOAT_LAYERS = (0, 4, 12, 24)  # of the 50 products of ViT-B/16, worst first, until the gate is passed
 Progress = Callable[[str, float], None]  # what is being done, and the fraction of the whole that is done
@@ -88,7 +88,7 @@ class Gate:
         preprocess = Preprocessor(bundle.preprocessing)
         fine, coarse = (np.arange(n)[None] for n in (bundle.geometry.fine_count, bundle.geometry.coarse_count))
         for frame in self.frames:
-            yield {"image": preprocess(frame.image_bgr).image[None], "fine": fine, "coarse": coarse}
+            yield ENCODER.feed(preprocess(frame.image_bgr).image[None], fine, coarse)
 
     def _trace(self, precision: str, name: str, start: float, stop: float) -> Trace:
         done = 0

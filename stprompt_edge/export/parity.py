@@ -16,8 +16,8 @@ from stprompt_edge.preprocess import Preprocessor
 from stprompt_edge.runtime.backends.base import Backend
 from stprompt_edge.runtime.backends.onnx import OnnxBackend
 from stprompt_edge.runtime.batcher import Batcher
+from stprompt_edge.runtime.frames import CameraFrame
 from stprompt_edge.runtime.observer import LocalizeWhen, Observer
-from stprompt_edge.runtime.records import CameraFrame
 from stprompt_edge.runtime.sources import open_source
 from stprompt_edge.runtime.track import EncodeRequest, FrameEmbeddings
 

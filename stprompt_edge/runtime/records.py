@@ -7,15 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stprompt_edge.masking import masked_source
-
-if TYPE_CHECKING:
-    from stprompt_edge.runtime.backends.cuda.kernels.reference import Nv12Frame
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,25 +45,6 @@ class Losses:
     corrupt_frames: int = 0  # decoded from data that came damaged; not given out
     concealed_frames: int = 0  # whose decoder made up for damage, or predicted from such; not given out
     missing_frames: int = 0  # that the gaps between the others would hold
-
-
-@dataclass(frozen=True, kw_only=True)
-class CameraFrame:
-    """One decoded camera frame, as a picture; `planes.PlanarFrame` becomes one when somebody asks."""
-
-    index: int  # 0-based count of decoded camera frames
-    seconds: float  # presentation time from the start of the source, as players show it
-    image_bgr: NDArray[np.uint8]  # [H, W, 3] BGR uint8, upright; owned by the receiver
-
-    @property
-    def pixels(self) -> NDArray[np.uint8] | Nv12Frame:
-        """What a device that preprocesses frames itself takes: the cheapest there is."""
-        return self.image_bgr
-
-    @property
-    def size_wh(self) -> tuple[int, int]:
-        """Width and height in pixels."""
-        return self.image_bgr.shape[1], self.image_bgr.shape[0]
 
 
 @dataclass(frozen=True, kw_only=True)

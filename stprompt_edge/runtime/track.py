@@ -27,11 +27,12 @@ from stprompt_edge.geometry import Geometry
 from stprompt_edge.preprocess import Preprocessor
 from stprompt_edge.runtime.backends.base import HeadsOutput
 from stprompt_edge.runtime.boxes import find_boxes
+from stprompt_edge.runtime.frames import CameraFrame
 from stprompt_edge.runtime.methods import open_method
 from stprompt_edge.runtime.methods.base import Heads, Score
 from stprompt_edge.runtime.methods.stprompt import score_of_heads
 from stprompt_edge.runtime.motion import SecondDifference, Selection, feature_motion, pixel_motion, select_windows
-from stprompt_edge.runtime.records import CameraFrame, Detection, Localization
+from stprompt_edge.runtime.records import Detection, Localization
 from stprompt_edge.runtime.temporal import StreamingKernel
 
 Measure = Callable[[str], AbstractContextManager[object]]  # opened around each stage, by its name

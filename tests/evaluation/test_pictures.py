@@ -10,7 +10,8 @@ from stprompt_edge.evaluation.pictures import TRUE, TellingFrames, choose_pictur
 from stprompt_edge.evaluation.records import Picture
 from stprompt_edge.evaluation.truth import Area
 from stprompt_edge.runtime.detector import DetectedFrame
-from stprompt_edge.runtime.records import Box, CameraFrame, Detection, Localization
+from stprompt_edge.runtime.frames import CameraFrame
+from stprompt_edge.runtime.records import Box, Detection, Localization
 
 from .scored import located
 

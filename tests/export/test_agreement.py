@@ -30,7 +30,7 @@ from stprompt_edge.model.encoder import PackedEncoder
 from stprompt_edge.preprocess import preprocess
 from stprompt_edge.runtime.backends.onnx import OnnxBackend
 from stprompt_edge.runtime.detector import Detector
-from stprompt_edge.runtime.records import CameraFrame
+from stprompt_edge.runtime.frames import CameraFrame
 from stprompt_edge.runtime.sources import open_source
 
 FRAMES = 24

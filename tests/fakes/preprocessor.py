@@ -11,7 +11,8 @@ from stprompt_edge.errors import EnvironmentFailure
 from stprompt_edge.geometry import Geometry
 from stprompt_edge.preprocess import Preprocessing, Preprocessor
 from stprompt_edge.runtime.backends.cuda.kernels.job import FrameLayout, layout_of
-from stprompt_edge.runtime.backends.cuda.kernels.reference import Nv12Frame, nv12_to_bgr
+from stprompt_edge.runtime.backends.cuda.kernels.reference import nv12_to_bgr
+from stprompt_edge.runtime.frames import Nv12Frame
 from stprompt_edge.runtime.motion import SecondDifference, Selection, pixel_motion, select_windows
 
 

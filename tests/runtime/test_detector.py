@@ -18,9 +18,9 @@ from stprompt_edge.runtime.alarm import Alarm, AlarmSettings
 from stprompt_edge.runtime.backends.base import HeadsOutput
 from stprompt_edge.runtime.backends.fake import FakeBackend
 from stprompt_edge.runtime.detector import DetectedFrame, Detector
+from stprompt_edge.runtime.frames import CameraFrame
 from stprompt_edge.runtime.localize import phrase_probabilities
 from stprompt_edge.runtime.motion import SecondDifference
-from stprompt_edge.runtime.records import CameraFrame
 from stprompt_edge.runtime.temporal import StreamingKernel
 from stprompt_edge.runtime.timing import StageTimer
 

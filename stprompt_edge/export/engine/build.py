@@ -39,7 +39,7 @@ from stprompt_edge.runtime.backends.cuda.engines.sidecar import (
 from stprompt_edge.runtime.backends.cuda.engines.tensorrt_api import import_tensorrt
 from stprompt_edge.runtime.backends.cuda.kernels import build_cubin
 from stprompt_edge.runtime.backends.tensorrt import TensorRTBackend
-from stprompt_edge.runtime.records import CameraFrame
+from stprompt_edge.runtime.frames import CameraFrame
 from stprompt_edge.runtime.source_files import source_files
 
 OLDEST_GPU = (7, 0)  # TensorRT 10.1's support matrix: "all NVIDIA hardware with capability SM 7.0 or higher"

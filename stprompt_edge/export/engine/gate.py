@@ -24,8 +24,8 @@ from stprompt_edge.runtime.backends.cuda.engines.sidecar import LatencyFigures
 from stprompt_edge.runtime.backends.onnx import OnnxBackend
 from stprompt_edge.runtime.backends.tensorrt import TensorRTBackend
 from stprompt_edge.runtime.batcher import Batcher
+from stprompt_edge.runtime.frames import CameraFrame
 from stprompt_edge.runtime.observer import Observer
-from stprompt_edge.runtime.records import CameraFrame
 from stprompt_edge.runtime.track import EncodeRequest
 
 FRAMES = 8

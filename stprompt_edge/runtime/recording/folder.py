@@ -14,12 +14,13 @@ import numpy as np
 from stprompt_edge.errors import UsageError
 from stprompt_edge.files import PartialFile, PartialText, disk_errors, publish_all
 from stprompt_edge.overwriting import Input, check_outputs
+from stprompt_edge.runtime.frames import CameraFrame
 from stprompt_edge.runtime.recording.events import EventsFile
 from stprompt_edge.runtime.recording.report import Report
 from stprompt_edge.runtime.recording.scores import ScoresFile
 from stprompt_edge.runtime.recording.summary import summary_text
 from stprompt_edge.runtime.recording.video import AnnotatedVideo
-from stprompt_edge.runtime.records import AlarmChange, CameraFrame, Detection, RunFacts, RunSummary
+from stprompt_edge.runtime.records import AlarmChange, Detection, RunFacts, RunSummary
 
 VIDEO_NAME = "annotated.mp4"
 FILE_NAMES = ("scores.csv", "events.json", "report.html", "summary.json")  # and the video

@@ -17,19 +17,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from stprompt_edge.runtime.drawing import clock
+from stprompt_edge.runtime.frames import CameraFrame
 from stprompt_edge.runtime.recording.plain_json import json_text
 from stprompt_edge.runtime.recording.snapshots import PeakKeeper, Snapshot
 from stprompt_edge.runtime.recording.timeline import Timeline, TimelinePoint
-from stprompt_edge.runtime.records import (
-    AlarmChange,
-    CameraFrame,
-    Detection,
-    Event,
-    RunFacts,
-    RunSummary,
-    SourceInfo,
-    StageLatency,
-)
+from stprompt_edge.runtime.records import AlarmChange, Detection, Event, RunFacts, RunSummary, SourceInfo, StageLatency
 
 MAX_PICTURED_EVENTS = 12  # two JPEGs each: the page stays under a few megabytes
 MAX_LISTED_EVENTS = 500  # rows of the table; events.json has them all

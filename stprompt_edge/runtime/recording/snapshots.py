@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stprompt_edge.runtime.drawing import draw_boxes, overlay_heat
-from stprompt_edge.runtime.records import AlarmChange, CameraFrame, Detection
+from stprompt_edge.runtime.frames import CameraFrame
+from stprompt_edge.runtime.records import AlarmChange, Detection
 
 LONG_SIDE = 640  # pixels; two stand side by side in the report
 _JPEG_QUALITY = 82

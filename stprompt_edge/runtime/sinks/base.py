@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from stprompt_edge.runtime.records import AlarmChange, CameraFrame, Detection
+from stprompt_edge.runtime.frames import CameraFrame
+from stprompt_edge.runtime.records import AlarmChange, Detection
 
 
 class Sink(Protocol):

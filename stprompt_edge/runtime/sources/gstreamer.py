@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from stprompt_edge.errors import SourceError
 from stprompt_edge.imports import import_failure
 from stprompt_edge.masking import masked
-from stprompt_edge.runtime.backends.cuda.kernels.reference import Matrix, Nv12Frame
+from stprompt_edge.runtime.frames import CameraFrame, Matrix, Nv12Frame
 from stprompt_edge.runtime.planes import PlanarFrame, picture_from_nv12
-from stprompt_edge.runtime.records import CameraFrame, SourceInfo
+from stprompt_edge.runtime.records import SourceInfo
 from stprompt_edge.runtime.sources.base import Source
 from stprompt_edge.runtime.sources.clock import ASSUMED_FPS, Clock
 

@@ -22,7 +22,7 @@ from stprompt_edge.runtime.backends import open_backend
 from stprompt_edge.runtime.backends.cuda import stream as device_stream
 from stprompt_edge.runtime.backends.cuda.engines.sidecar import LatencyFigures, find_engine
 from stprompt_edge.runtime.backends.cuda.kernels import BuiltCubin
-from stprompt_edge.runtime.records import CameraFrame
+from stprompt_edge.runtime.frames import CameraFrame
 from tests.fakes.device import FakeMachine, engine_bundle, install
 from tests.fakes.preprocessor import FakePreprocessor
 from tests.layouts import LAYOUTS, Layout, contents, one_link

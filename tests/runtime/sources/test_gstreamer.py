@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 
 from stprompt_edge.errors import EnvironmentFailure, SourceError
-from stprompt_edge.runtime.backends.cuda.kernels.reference import Nv12Frame, nv12_to_bgr
+from stprompt_edge.runtime.backends.cuda.kernels.reference import nv12_to_bgr
 from stprompt_edge.runtime.backends.fake import FakeBackend
 from stprompt_edge.runtime.cameras import CameraConfig
+from stprompt_edge.runtime.frames import CameraFrame, Nv12Frame
 from stprompt_edge.runtime.planes import PlanarFrame
-from stprompt_edge.runtime.records import CameraFrame, SourceInfo
+from stprompt_edge.runtime.records import SourceInfo
 from stprompt_edge.runtime.sources import open_source
 from stprompt_edge.runtime.sources.gstreamer import PictureLayout, import_gstreamer
 from stprompt_edge.runtime.timing import peak_rss_mib

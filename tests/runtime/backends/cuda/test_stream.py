@@ -19,13 +19,13 @@ from stprompt_edge.runtime.backends import open_frame_stream
 from stprompt_edge.runtime.backends.base import JudgedFrame, WatchedFrame
 from stprompt_edge.runtime.backends.cuda import stream as device_stream
 from stprompt_edge.runtime.backends.cuda.engines.profiles import BatchSizes
-from stprompt_edge.runtime.backends.cuda.kernels import CudaPreprocessor, Nv12Frame, nv12_to_bgr
+from stprompt_edge.runtime.backends.cuda.kernels import CudaPreprocessor, nv12_to_bgr
 from stprompt_edge.runtime.backends.fake import FakeBackend
 from stprompt_edge.runtime.backends.tensorrt import TensorRTBackend
 from stprompt_edge.runtime.cameras import CameraConfig
 from stprompt_edge.runtime.detector import DetectedFrame, Detector
+from stprompt_edge.runtime.frames import CameraFrame, Nv12Frame
 from stprompt_edge.runtime.planes import PlanarFrame
-from stprompt_edge.runtime.records import CameraFrame
 from stprompt_edge.runtime.watch import RunSettings
 from tests import videos
 from tests.fakes.device import FakeMachine, engine_bundle, install, write_engine

@@ -36,7 +36,7 @@ from stprompt_edge.runtime.backends.cuda.kernels.job import (
     set_buffers,
     set_source,
 )
-from stprompt_edge.runtime.backends.cuda.kernels.reference import Nv12Frame
+from stprompt_edge.runtime.frames import Nv12Frame
 from stprompt_edge.runtime.motion import Selection, softmax
 
 KERNELS = ("preprocess_plain", "preprocess_fast")

@@ -16,7 +16,7 @@ import stprompt_edge.runtime.backends.cuda.kernels.job as jobs
 from stprompt_edge.geometry import Geometry
 from stprompt_edge.preprocess import Preprocessing
 from stprompt_edge.runtime.backends.cuda.kernels.job import FrameLayout, ImageType
-from stprompt_edge.runtime.backends.cuda.kernels.reference import Nv12Frame
+from stprompt_edge.runtime.frames import Nv12Frame
 
 SOURCES = Path(jobs.__file__).parent
 HARNESS = Path(__file__).with_name("host.cpp")

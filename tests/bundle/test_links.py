@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stprompt_edge import bundle as bundle_module
 from stprompt_edge.assets import DEMO_BUNDLE
-from stprompt_edge.bundle import load_bundle
+from stprompt_edge.bundle import load_bundle, reading
 from stprompt_edge.calibration import Int8Settings, calibrate_int8
 from stprompt_edge.errors import CheckFailed, UsageError
 from tests.bundles import write_fake_bundle
@@ -109,7 +108,7 @@ def test_what_may_not_be_read_is_said(plain: Path, monkeypatch: pytest.MonkeyPat
     def refuse(path: Path) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(bundle_module, "describe_file", refuse)
+    monkeypatch.setattr(reading, "describe_file", refuse)
     with pytest.raises(UsageError, match=r"bundle .*plain: .*\.onnx cannot be read: Permission denied"):
         load_bundle(plain)
 

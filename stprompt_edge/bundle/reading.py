@@ -1,8 +1,4 @@
-"""THE CONTRACT between export and the edge: a folder with a manifest, graphs, text embeddings and their sha256.
-
-`staged_folder` makes it whole or not at all; `load_bundle` refuses it unless everything fits. Nothing in a
-bundle is pickled. See the design's section 4 for the files.
-"""
+"""`load_bundle` refuses a folder unless everything in it fits; nothing in a bundle is pickled."""
 
 from __future__ import annotations
 
@@ -10,155 +6,24 @@ import hashlib
 import json
 import math
 import os
-import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 
+from stprompt_edge.bundle.graphs import ENCODER, ENCODER_NAMES, HEADS_NAME, GraphShapes, heads_graph
+from stprompt_edge.bundle.manifest import MANIFEST_NAME, SCHEMA_VERSION, TEXT_NAME, FileEntry, Manifest
 from stprompt_edge.errors import CheckFailed, UsageError
-from stprompt_edge.files import PARTIAL_SUFFIX, disk_errors, printable, swap_folder
 from stprompt_edge.geometry import Geometry, WindowGrid
-from stprompt_edge.listing import data_files
-from stprompt_edge.overwriting import Input, check_outputs
 from stprompt_edge.preprocess import Preprocessing
 from stprompt_edge.vocabulary import Vocabulary, vocabulary_from_dict
 
-SCHEMA_VERSION = 1
-NO_WEIGHTS = "none"  # `ClipSection.pretrained` of seeded random weights
-MANIFEST_NAME = "bundle.json"
-TEXT_NAME = "text.safetensors"
-HEADS_NAME = "heads.onnx"
-ENCODER_NAMES = {
-    "fp32": "encoder.onnx",
-    "fp16": "encoder.fp16.onnx",
-    "int8": "encoder.int8.onnx",  # static Q/DQ for TensorRT
-    "cpu8": "encoder.cpu8.onnx",  # dynamic int8 for ONNX Runtime on a CPU
-}
-
 _BARE_FOLDER = f"a folder without {MANIFEST_NAME}"
 _MAX_NAME_BYTES = 255  # of a file's name, on every file system that matters
-
-Positive = Annotated[float, Field(gt=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-MethodName = Literal["stprompt", "mil-ranking", "zero-shot"]
-MotionTiming = Literal["centered", "causal"]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _printable(cls, value: Any) -> Any:
-        """Names of weights and footage may have bytes that are no UTF-8."""
-        return printable(value) if isinstance(value, str) else value
-
-
-class ClipSection(_Section):
-    """Which CLIP made the embeddings."""
-
-    model: str  # open_clip's model name
-    pretrained: str  # open_clip's tag, a file's name, or "none" for seeded random weights
-    seed: int
-    embedding_width: Annotated[int, Field(ge=1)]  # D
-    weights_sha256: Sha256  # of both towers, see `Clip.weights_sha256`; another file may have the same name
-
-
-class PreprocessingSection(_Section):
-    """See `preprocess.Preprocessing`."""
-
-    size: Annotated[int, Field(ge=1)]
-    mean_rgb: tuple[float, float, float]
-    std_rgb: tuple[Positive, Positive, Positive]
-
-
-class GridSection(_Section):
-    """See `geometry.WindowGrid`; pixels."""
-
-    size: Annotated[int, Field(ge=1)]
-    stride: Annotated[int, Field(ge=1)]
-
-
-class GeometrySection(_Section):
-    """See `geometry.Geometry`; pixels."""
-
-    image_size: Annotated[int, Field(ge=1)]
-    patch_size: Annotated[int, Field(ge=1)]
-    fine: GridSection
-    coarse: GridSection
-
-
-class MethodSection(_Section):
-    """How embeddings become a score; the same values in training and at the edge."""
-
-    name: MethodName
-    windows: Annotated[int, Field(ge=0)] = 12  # K of SA², eq. 2; all for mil-ranking; 0: trained on whole frames alone
-    sigma: Positive = 1.0  # width of the adapter's kernel in sampled frames, eq. 4
-    tau: Positive = 0.07  # temperature of the softmax over classes
-    motion: Literal["pixel", "feature"] = "pixel"
-    motion_timing: MotionTiming = "centered"
-    score: Literal["a", "c", "mean"] = "a"  # which branch gives the score; "a" is the paper's
-    stride: Annotated[int, Field(ge=1)] = 16  # camera frames per sampled frame
-    seconds_between_samples: Positive | None = None  # of the training footage; None if never trained
-
-
-class LocalizationSection(_Section):
-    """Eq. 11 and its boxes."""
-
-    tau: Positive = 0.01  # temperature of the softmax over phrases; CLIP's own logit scale is 1/0.01
-    fine_weight: Fraction = 0.5  # lambda
-    threshold: Fraction = 0.5  # heat above which a pixel belongs to a box
-
-
-class AlarmSection(_Section):
-    """Defaults of the alarm; `thresholds.json` has the calibrated ones."""
-
-    threshold_on: Fraction = 0.5
-    threshold_off: Fraction = 0.4
-    min_seconds: Annotated[float, Field(ge=0)] = 0.0
-
-
-class ParityFigures(_Section):
-    """One precision against fp32 on real frames."""
-
-    min_cosine: float  # over frame, fine and coarse embeddings of all frames
-    max_score_difference: float
-    frames: int
-    source: str  # name of the footage
-    float_layers: Annotated[int, Field(ge=0)] = 0  # matrix products that were left unquantized to pass
-    accepted_by_force: bool = False
-
-
-class FileEntry(_Section):
-    """Size and digest of one file."""
-
-    sha256: Sha256
-    bytes: Annotated[int, Field(ge=0)]
-
-
-class Manifest(_Section):
-    """bundle.json. Missing or unknown keys are refused."""
-
-    schema_version: Literal[1]
-    created_by: str
-    clip: ClipSection
-    preprocessing: PreprocessingSection
-    geometry: GeometrySection
-    method: MethodSection
-    localization: LocalizationSection
-    alarm: AlarmSection
-    vocabulary: dict[str, Any]
-    training: dict[str, Any] | None = None  # data and metrics; None for a bundle that was never trained
-    parity: dict[str, ParityFigures] = {}
-    files: dict[str, FileEntry] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,6 +58,26 @@ class Bundle:
     def precisions(self) -> tuple[str, ...]:
         """The encoder precisions that the bundle holds, in the order of `ENCODER_NAMES`."""
         return tuple(name for name, file in ENCODER_NAMES.items() if file in self.manifest.files)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Of the axes that do not change from call to call, by their letters in `graphs`."""
+        return {
+            "S": self.geometry.image_size,
+            "D": self.manifest.clip.embedding_width,
+            "F": self.geometry.fine_count,
+            "C": len(self.vocabulary.class_names),
+        }
+
+    @property
+    def encoder_shapes(self) -> GraphShapes:
+        """What the encoder takes and gives."""
+        return ENCODER.shapes(self.sizes)
+
+    @property
+    def heads_shapes(self) -> GraphShapes:
+        """What the method's heads take and give."""
+        return heads_graph(self.manifest.method.name).shapes(self.sizes)
 
     def file(self, name: str) -> Path:
         """Path of a file that the manifest lists.
@@ -254,64 +139,6 @@ def _load(path: Path) -> Bundle:
         vocabulary=vocabulary,
         text=_read_text(path, manifest, vocabulary),
     )
-
-
-@contextmanager
-def staged_folder(path: Path) -> Iterator[Path]:
-    """A bundle folder in the making: yields a temporary folder beside `path` that takes its place on a clean exit.
-
-    Args:
-        path: the folder to make; an older bundle there is replaced, anything else is refused.
-
-    Raises:
-        UsageError: if `path` exists and is not a bundle, or cannot be written.
-        EnvironmentFailure: if the disk is full.
-    """
-    check_replaceable(path)
-    path = path.resolve()  # a link stays, and its target is replaced
-    partial = path.with_name(path.name + PARTIAL_SUFFIX)
-    with disk_errors(path):
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        try:
-            yield partial
-            swap_folder(partial, path)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-
-
-def seal_bundle(folder: Path, manifest: Manifest) -> Bundle:
-    """Write the manifest for the files that `folder` holds now, and load the bundle that this makes.
-
-    Args:
-        folder: from `staged_folder`, with every file but the manifest; folders in it (engines) are not listed.
-        manifest: everything but `files`, which is filled in here.
-
-    Raises:
-        CheckFailed: if the files and the manifest do not fit each other.
-    """
-    names = [file.name for file in data_files(folder) if file.name != MANIFEST_NAME]
-    manifest = manifest.model_copy(update={"files": {name: describe_file(folder / name) for name in names}})
-    (folder / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    return load_bundle(folder)
-
-
-def check_replaceable(path: Path, inputs: Iterable[Input] = ()) -> None:
-    """Refuse to overwrite what is not a bundle, and the folder that the caller is in, which would be pulled away.
-
-    Args:
-        path: of the bundle to be.
-        inputs: what it is made from.
-
-    Raises:
-        UsageError: if `path` exists and is neither a bundle nor an empty folder, or holds the current folder or an
-            input.
-    """
-    if Path.cwd().is_relative_to(path.resolve()):
-        raise UsageError(f"{path} holds the current folder", remedy="choose a folder of its own: --out BUNDLE")
-    if path.exists() and not (path / MANIFEST_NAME).is_file() and not (path.is_dir() and not any(path.iterdir())):
-        raise UsageError(f"{path} exists and is not a bundle", remedy="choose another --out, or remove it yourself")
-    check_outputs(inputs, replaced=[path.resolve()])
 
 
 def describe_file(path: Path) -> FileEntry:
