@@ -23,9 +23,10 @@ from stprompt_edge.runtime.backends.cuda.kernels import CudaPreprocessor, nv12_t
 from stprompt_edge.runtime.backends.fake import FakeBackend
 from stprompt_edge.runtime.backends.tensorrt import TensorRTBackend
 from stprompt_edge.runtime.cameras import CameraConfig
-from stprompt_edge.runtime.detector import DetectedFrame, Detector
 from stprompt_edge.runtime.frames import CameraFrame, Nv12Frame
+from stprompt_edge.runtime.observer import Observer
 from stprompt_edge.runtime.planes import PlanarFrame
+from stprompt_edge.runtime.track import TrackedFrame
 from stprompt_edge.runtime.watch import RunSettings
 from tests import videos
 from tests.fakes.device import FakeMachine, engine_bundle, install, write_engine
@@ -55,9 +56,9 @@ def frames(count: int, sizes: tuple[tuple[int, int], ...] = ((24, 32),)) -> list
 
 def detect(
     bundle: Bundle, backend: TensorRTBackend, given: list[CameraFrame], **settings: object
-) -> list[DetectedFrame]:
-    detector = Detector(bundle, backend, **settings)  # type: ignore[arg-type]
-    return [found for frame in given for found in detector.push(frame)] + detector.flush()
+) -> list[TrackedFrame]:
+    observer = Observer(bundle, backend, **settings)  # type: ignore[arg-type]
+    return [found for frame in given for found in observer.push(frame)] + observer.flush()
 
 
 @pytest.mark.parametrize("timing", ["centered", "causal"])
@@ -73,7 +74,7 @@ def test_it_agrees_with_the_cpu(
         theirs = detect(bundle, backend, frames(count), localize=localize, lookahead=lookahead, device_frames=False)
     assert len(ours) == len(theirs) == count
     for got, want in zip(ours, theirs, strict=True):
-        assert got.frame.index == want.frame.index
+        assert got.detection.frame_index == want.detection.frame_index
         assert got.detection.score == pytest.approx(want.detection.score, abs=1e-6)
         np.testing.assert_allclose(got.detection.class_probabilities, want.detection.class_probabilities, atol=1e-6)
         assert (got.detection.localization is None) == (localize == "never")
@@ -109,8 +110,8 @@ def test_a_long_stream_and_what_is_told_of_it(machine: FakeMachine, tmp_path: Pa
     scores = {}
     with TensorRTBackend(bundle) as backend:
         for on_device, rows in told.items():
-            keep = lambda clip, features, rows=rows: rows.extend([clip, features])  # noqa: E731
-            found = detect(bundle, backend, given, localize="never", device_frames=on_device, on_features=keep)
+            found = detect(bundle, backend, given, localize="never", device_frames=on_device)
+            rows += [row for item in found for row in (item.embedded.x_clip_D, item.features)]
             scores[on_device] = [item.detection.score for item in found]
     assert scores[True] == pytest.approx(scores[False], abs=1e-6)
     np.testing.assert_allclose(told[True], told[False], atol=1e-5)
@@ -248,9 +249,14 @@ def test_a_run_hands_out_planes_where_the_device_takes_them(
 def test_an_alarm_that_goes_on_later_is_located_all_the_same(machine: FakeMachine, tmp_path: Path) -> None:
     bundle = make(machine, tmp_path)
     with TensorRTBackend(bundle) as backend:
-        detector = Detector(bundle, backend, localize="never", localize_also=lambda frame: frame.index == 2)
-        found = [item for frame in frames(4) for item in detector.push(frame)] + detector.flush()
-    assert [item.detection.localization is not None for item in found] == [False, False, True, False]
+        observer = Observer(bundle, backend, localize="never")
+        found = [item for frame in frames(4) for item in observer.push(frame)] + observer.flush()
+        assert all(item.embedded.fine_ND is None for item in found)
+        expected = detect(bundle, backend, frames(4), localize="always", device_frames=False)
+        for got, want in zip(found, expected, strict=True):
+            assert want.detection.localization is not None
+            heat = observer.localize(got).heat_map
+            np.testing.assert_allclose(heat, want.detection.localization.heat_map, atol=1e-5)
 
 
 def test_nothing_is_left_on_the_device(machine: FakeMachine, tmp_path: Path) -> None:

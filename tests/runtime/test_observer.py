@@ -1,10 +1,12 @@
-"""The detector: a stream at full lookahead gives the offline scores, in bounded memory, and encodes what is needed."""
+"""The observer: a stream at full lookahead gives the offline scores, in bounded memory, and encodes what is needed."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import gc
 import tracemalloc
+import types
 import weakref
 from collections.abc import Sequence
 from typing import Any
@@ -14,17 +16,17 @@ import pytest
 
 from stprompt_edge.bundle import AlarmSection, Bundle
 from stprompt_edge.preprocess import preprocess
-from stprompt_edge.runtime.alarm import Alarm, AlarmSettings
+from stprompt_edge.runtime.alarm import AlarmSettings, Hysteresis
 from stprompt_edge.runtime.backends.base import HeadsOutput
 from stprompt_edge.runtime.backends.fake import FakeBackend
-from stprompt_edge.runtime.detector import DetectedFrame, Detector
 from stprompt_edge.runtime.frames import CameraFrame
-from stprompt_edge.runtime.localize import phrase_probabilities
+from stprompt_edge.runtime.methods.phrases import phrase_probabilities
 from stprompt_edge.runtime.motion import SecondDifference
-from stprompt_edge.runtime.temporal import StreamingKernel
+from stprompt_edge.runtime.observer import Observer
+from stprompt_edge.runtime.temporal import StreamingKernel, kernel_reach
 from stprompt_edge.runtime.timing import StageTimer
-
-from .tiny import GEOMETRY, VARIANTS, VOCABULARY, random_frames, ranking_bundle, tiny_bundle
+from stprompt_edge.runtime.track import TrackedFrame
+from tests.runtime.tiny import GEOMETRY, VARIANTS, VOCABULARY, random_frames, ranking_bundle, tiny_bundle
 
 FINE, COARSE, K = GEOMETRY.fine_count, GEOMETRY.coarse_count, 12
 LENGTHS = [1, 2, 3, 15, 100, 700]
@@ -58,9 +60,24 @@ def seeded_model(sigma: float) -> Any:
         return STPrompt(load_clip("stprompt-demo-16", "none", 0), VOCABULARY.class_names, sigma).eval()
 
 
-def detect(frames: Sequence[CameraFrame], bundle: Bundle, backend: FakeBackend, **options: Any) -> list[DetectedFrame]:
-    detector = Detector(bundle, backend, **options)
-    return [found for frame in frames for found in detector.push(frame)] + detector.flush()
+def reachable_arrays(start: object) -> list[np.ndarray]:
+    """Every array that is held alive by `start`."""
+    seen: dict[int, object] = {}
+    waiting = [start]
+    while waiting:
+        one = waiting.pop()
+        if id(one) in seen or isinstance(one, (type, types.ModuleType)):
+            continue
+        seen[id(one)] = one
+        waiting += gc.get_referents(one)
+        if isinstance(one, types.FunctionType):
+            waiting = [other for other in waiting if other is not one.__globals__]
+    return [one for one in seen.values() if isinstance(one, np.ndarray)]
+
+
+def detect(frames: Sequence[CameraFrame], bundle: Bundle, backend: FakeBackend, **options: Any) -> list[TrackedFrame]:
+    observer = Observer(bundle, backend, **options)
+    return [found for frame in frames for found in observer.push(frame)] + observer.flush()
 
 
 def offline_embeddings(frames: Sequence[CameraFrame], bundle: Bundle) -> Any:
@@ -239,27 +256,25 @@ def test_boxes_are_the_same_where_the_method_uses_every_window(localize: str) ->
 )
 def test_detections_come_as_late_as_motion_and_lookahead_need(timing: str, lookahead: int, late: int) -> None:
     bundle = tiny_bundle(motion_timing=timing)
-    detector = Detector(bundle, FakeBackend(bundle), lookahead=lookahead)
+    observer = Observer(bundle, FakeBackend(bundle), lookahead=lookahead)
     frames = random_frames(8)
-    pushed = [[item.detection.frame_index for item in detector.push(frame)] for frame in frames]
+    pushed = [[item.detection.frame_index for item in observer.push(frame)] for frame in frames]
     assert pushed == [[] if i < late else [i - late] for i in range(8)]
-    flushed = detector.flush()
-    assert [item.detection.frame_index for item in flushed] == list(range(8 - late, 8))
-    assert all(item.frame is frames[item.detection.frame_index] for item in flushed)
+    assert [item.detection.frame_index for item in observer.flush()] == list(range(8 - late, 8))
 
 
 @pytest.mark.parametrize("lookahead", [0, None])
 def test_an_empty_stream_gives_nothing(lookahead: int | None) -> None:
     bundle = tiny_bundle()
-    assert Detector(bundle, FakeBackend(bundle), lookahead=lookahead).flush() == []
+    assert Observer(bundle, FakeBackend(bundle), lookahead=lookahead).flush() == []
 
 
 @pytest.mark.parametrize("size_wh", [(1, 1), (2, 999), (28, 28), (641, 359)])
 def test_frames_of_any_size_and_of_changing_size(size_wh: tuple[int, int]) -> None:
     bundle = tiny_bundle()
     frames = [*random_frames(3), *random_frames(3, size_wh=size_wh)]
-    for item in detect(frames, bundle, FakeBackend(bundle), localize="always"):
-        height, width = item.frame.image_bgr.shape[:2]
+    for frame, item in zip(frames, detect(frames, bundle, FakeBackend(bundle), localize="always"), strict=True):
+        width, height = frame.size_wh
         assert item.detection.localization is not None
         assert all(box.x1 <= width and box.y1 <= height for box in item.detection.localization.boxes)
 
@@ -329,83 +344,91 @@ def test_localizing_does_not_change_the_scores() -> None:
     np.testing.assert_allclose(never, always, atol=1e-6)
 
 
-def test_chosen_frames_are_localized_whatever_the_alarm_and_keep_their_scores() -> None:
+def test_any_frame_is_localized_on_demand_and_keeps_its_score() -> None:
     bundle = tiny_bundle(motion_timing="causal")
     backend = FakeBackend(bundle)
-    found = detect(random_frames(4), bundle, backend, localize="never", localize_also=lambda frame: frame.index == 2)
-    assert [item.detection.localization is not None for item in found] == [False, False, True, False]
-    assert backend.encoded == [FEW, FEW, FEW, ALL, FEW]  # its score comes of the pass that all frames have
+    observer = Observer(bundle, backend, localize="never")
+    (always, *_), scores = detect(random_frames(1), bundle, FakeBackend(bundle), localize="always"), []
+    for frame in random_frames(4):
+        (item,) = observer.push(frame)
+        scores.append(item.detection.score)
+        if frame.index in (0, 2):
+            localization = observer.localize(item)
+            if frame.index == 0:
+                assert always.detection.localization is not None
+                np.testing.assert_allclose(localization.heat_map, always.detection.localization.heat_map, atol=1e-6)
+    assert backend.encoded == [FEW, ALL, FEW, FEW, ALL, FEW]  # its score comes of the pass that all frames have
     plain = detect(random_frames(4), bundle, FakeBackend(bundle), localize="never")
-    assert [item.detection.score for item in found] == [item.detection.score for item in plain]
+    assert scores == [item.detection.score for item in plain]
 
 
 @pytest.mark.parametrize("lookahead", [0, 3])
-def test_features_are_told_in_order_and_before_their_detection(lookahead: int) -> None:
+def test_a_detection_comes_with_what_it_was_made_from(lookahead: int) -> None:
     bundle = tiny_bundle()
-    told: list[tuple[np.ndarray, np.ndarray]] = []
-    found = detect(
-        random_frames(5), bundle, FakeBackend(bundle), lookahead=lookahead, on_features=lambda *pair: told.append(pair)
-    )
-    assert len(told) == len(found) == 5
-    for item, (x_clip, features) in zip(found, told, strict=True):
-        frame = preprocess(item.frame.image_bgr, bundle.preprocessing).image[None]
+    frames = random_frames(5)
+    found = detect(frames, bundle, FakeBackend(bundle), lookahead=lookahead)
+    for frame, item in zip(frames, found, strict=True):
+        image = preprocess(frame.image_bgr, bundle.preprocessing).image[None]
         none = np.zeros((1, 0), np.int64)
-        np.testing.assert_array_equal(x_clip, FakeBackend(bundle).encode(frame, none, none).frame[0])
-        assert features.shape == (16,)
+        x_clip = FakeBackend(bundle).encode(image, none, none).frame[0]
+        np.testing.assert_array_equal(item.embedded.x_clip_D, x_clip)
+        assert item.features.shape == (16,)
 
 
 def test_the_alarm_is_the_bundles_unless_the_user_has_another() -> None:
     bundle = tiny_bundle(alarm=AlarmSection(threshold_on=0.9, threshold_off=0.8))
-    assert Detector(bundle, FakeBackend(bundle)).alarm.settings.threshold_on == 0.9
+    assert Observer(bundle, FakeBackend(bundle)).alarm.settings.threshold_on == 0.9
     other = AlarmSettings(threshold_on=0.2, threshold_off=0.1)
-    assert Detector(bundle, FakeBackend(bundle), alarm=other).alarm.settings is other
+    assert Observer(bundle, FakeBackend(bundle), alarm=other).alarm.settings is other
 
 
 def test_every_stage_is_timed_once_for_each_frame() -> None:
     bundle = tiny_bundle(motion_timing="causal")
-    detector = Detector(bundle, FakeBackend(bundle), localize="always")
+    observer = Observer(bundle, FakeBackend(bundle), localize="always")
     for frame in random_frames(4):
-        detector.push(frame)
-    counts = {stage: latency.count for stage, latency in detector.timer.summary().items()}
+        observer.push(frame)
+    counts = {stage: latency.count for stage, latency in observer.timer.summary().items()}
     single = ("step", "preprocess", "encode", "aggregate", "heads", "localize")
     assert counts == {**dict.fromkeys(single, 4), "motion": 8}
 
 
+@pytest.mark.parametrize("localize", ["alarm", "never"])
 @pytest.mark.parametrize("lookahead", [0, 5, None])
 @pytest.mark.parametrize(("motion", "timing"), VARIANTS)
-def test_frames_are_held_no_longer_than_they_are_needed(motion: str, timing: str, lookahead: int | None) -> None:
+def test_no_camera_frame_is_held(motion: str, timing: str, lookahead: int | None, localize: str) -> None:
+    """A track holds preprocessed images, so full-size pictures live as long as their owner wants."""
     bundle = tiny_bundle(motion=motion, motion_timing=timing)
-    detector = Detector(bundle, FakeBackend(bundle), lookahead=lookahead)
-    for frame in random_frames(60):
-        detector.push(frame)
-    assert len(detector._awaiting_motion) == detector._difference.delay
-    assert len(detector._awaiting_context) == detector._kernel.lookahead
-    assert len(detector._difference._recent) == 3
-
-
-@pytest.mark.parametrize(("motion", "timing"), VARIANTS)
-def test_pictures_that_nobody_draws_are_not_held_for_the_lookahead(motion: str, timing: str) -> None:
-    bundle = tiny_bundle(motion=motion, motion_timing=timing)
-    frames = random_frames(30)
-    expected = detect(frames, bundle, FakeBackend(bundle), lookahead=None, localize="never")
-    detector = Detector(bundle, FakeBackend(bundle), lookahead=None, localize="never", keep_pictures=False)
-    pictures: list[weakref.ref[Any]] = []
-    found: list[DetectedFrame] = []
-    for one in frames:
+    observer = Observer(bundle, FakeBackend(bundle), lookahead=lookahead, localize=localize)  # type: ignore[arg-type]
+    for one in random_frames(30):
         frame = dataclasses.replace(one, image_bgr=one.image_bgr.copy())
-        pictures.append(weakref.ref(frame.image_bgr))
-        found += detector.push(frame)
+        picture = weakref.ref(frame.image_bgr)
+        observer.push(frame)
         del frame
-        assert sum(picture() is not None for picture in pictures) <= 1 + detector._difference.delay
-    found += detector.flush()
+        assert picture() is None
+
+
+@pytest.mark.parametrize("offline", [True, False])
+@pytest.mark.parametrize(("motion", "timing"), VARIANTS)
+def test_offline_no_image_is_held_for_the_lookahead(motion: str, timing: str, offline: bool) -> None:
+    bundle = tiny_bundle(motion=motion, motion_timing=timing, sigma=2.0)
+    frames = random_frames(60)
+    expected = detect(frames, bundle, FakeBackend(bundle), lookahead=None, localize="never")
+    observer = Observer(bundle, FakeBackend(bundle), lookahead=None, localize="never", offline=offline)
+    held: list[int] = []
+    found: list[TrackedFrame] = []
+    for frame in frames:
+        found += observer.push(frame)
+        held.append(sum(array.shape == (3, 28, 28) for array in reachable_arrays(observer)))
+    reach, delay = kernel_reach(2.0), timing == "centered"
+    assert max(held) == (0 if offline else reach) + delay
+    found += observer.flush()
     assert [one.detection.score for one in found] == [one.detection.score for one in expected]
-    assert [one.detection.frame_index for one in found] == list(range(30))
-    assert all(one.frame.image_bgr.size == 0 for one in found)
+    assert [one.detection.frame_index for one in found] == list(range(60))
 
 
 def test_memory_is_flat_over_100_000_steps() -> None:
     difference, kernel, timer = SecondDifference("centered"), StreamingKernel(8, 1.0, None), StageTimer()
-    alarm = Alarm(AlarmSettings(threshold_on=0.6, threshold_off=0.4, min_seconds=1))
+    alarm = Hysteresis(AlarmSettings(threshold_on=0.6, threshold_off=0.4, min_seconds=1))
     rng = np.random.default_rng(0)
     early = 0
     tracemalloc.start()

@@ -1,4 +1,4 @@
-"""The alarm's hysteresis, by hand and against a slow literal one, and the events it makes."""
+"""The alarm's hysteresis, by hand and against a slow literal one."""
 
 from __future__ import annotations
 
@@ -11,10 +11,7 @@ from hypothesis import strategies as st
 
 from stprompt_edge.bundle import AlarmSection
 from stprompt_edge.errors import UsageError
-from stprompt_edge.runtime.alarm import Alarm, AlarmSettings, EventBuilder
-from stprompt_edge.runtime.records import Box, Detection, Event, Localization
-
-BOX = Box(x0=0, y0=0, x1=2, y1=2, probability=0.9)
+from stprompt_edge.runtime.alarm import AlarmSettings, Hysteresis
 
 
 def settings(min_seconds: float = 0.0) -> AlarmSettings:
@@ -68,7 +65,7 @@ def test_a_threshold_outside_0_to_1_is_refused(threshold: float) -> None:
     ],
 )
 def test_hysteresis(min_seconds: float, scores: list[float], on: str) -> None:
-    alarm = Alarm(settings(min_seconds))
+    alarm = Hysteresis(settings(min_seconds))
     assert "".join("#" if alarm.update(i, s) else "." for i, s in enumerate(scores)) == on
 
 
@@ -88,60 +85,5 @@ def test_the_alarm_equals_a_slow_literal_one(steps: list[tuple[float, float]], m
         while start > 0 and scores[start - 1] >= 0.6 and not literal[start - 1]:
             start -= 1
         literal.append(score >= 0.6 and times[i] - times[start] >= min_seconds)
-    alarm = Alarm(settings(min_seconds))
+    alarm = Hysteresis(settings(min_seconds))
     assert [alarm.update(t, s) for t, s in zip(times, scores, strict=True)] == literal
-
-
-def detection(index: int, score: float, alarm: bool, boxes: tuple[Box, ...] | None = None) -> Detection:
-    heat = np.zeros((14, 14), np.float32)
-    return Detection(
-        frame_index=index * 4,
-        seconds=index / 2,
-        score=score,
-        class_probabilities=np.array([1 - score, score], np.float32),
-        top_class=f"class at {index}",
-        top_probability=score,
-        alarm=alarm,
-        localization=None if boxes is None else Localization(heat_map=heat, boxes=boxes),
-    )
-
-
-def events(alarms: str, scores: list[float] | None = None) -> list[Event]:
-    builder = EventBuilder()
-    found = [builder.update(detection(i, scores[i] if scores else 0.5, mark == "#")) for i, mark in enumerate(alarms)]
-    return [event for event in [*found, builder.finish()] if event]
-
-
-@pytest.mark.parametrize(
-    ("alarms", "spans"),
-    [
-        ("", []),
-        (".", []),
-        ("#", [(0, 0)]),  # the stream ends while the alarm is on
-        ("#.", [(0, 0)]),
-        (".##.", [(1, 2)]),
-        ("#..##", [(0, 0), (3, 4)]),
-        ("####", [(0, 3)]),
-    ],
-)
-def test_events_span_the_frames_with_the_alarm_on(alarms: str, spans: list[tuple[int, int]]) -> None:
-    found = events(alarms)
-    assert [(e.start_frame // 4, e.end_frame // 4) for e in found] == spans
-    assert [(e.start_seconds * 2, e.end_seconds * 2) for e in found] == spans
-    assert [len(e.frames) for e in found] == [last - first + 1 for first, last in spans]
-
-
-def test_an_event_tells_of_its_first_highest_score() -> None:
-    (event,) = events("###", [0.6, 0.9, 0.9])
-    assert (event.peak_frame, event.peak_seconds, event.peak_score) == (4, 0.5, 0.9)
-    assert (event.top_class, event.top_probability) == ("class at 1", 0.9)
-
-
-def test_an_event_ends_with_the_detection_after_it_and_only_once() -> None:
-    builder = EventBuilder()
-    assert builder.update(detection(0, 0.9, True, (BOX,))) is None
-    assert builder.update(detection(1, 0.9, True)) is None
-    event = builder.update(detection(2, 0.1, False))
-    assert event is not None
-    assert [frame.boxes for frame in event.frames] == [(BOX,), ()]
-    assert builder.finish() is None

@@ -10,10 +10,14 @@ import pytest
 from stprompt_edge.bundle import LocalizationSection
 from stprompt_edge.runtime.backends.base import HeadsOutput
 from stprompt_edge.runtime.backends.fake import FakeBackend
+from stprompt_edge.runtime.methods import open_method
+from stprompt_edge.runtime.methods.base import Scorer, sigmoid
+from stprompt_edge.runtime.methods.mil_ranking import LearnedLocalizer, MilRankingScorer
+from stprompt_edge.runtime.methods.phrases import PhraseLocalizer
+from stprompt_edge.runtime.methods.stprompt import STPromptScorer
+from stprompt_edge.runtime.methods.zero_shot import ZeroShotScorer
 from stprompt_edge.runtime.motion import softmax
-from stprompt_edge.runtime.scoring import MilRankingScorer, Scorer, STPromptScorer, ZeroShotScorer, make_scorer, sigmoid
-
-from .tiny import VOCABULARY, ranking_bundle, tiny_bundle
+from tests.runtime.tiny import VOCABULARY, ranking_bundle, tiny_bundle
 
 
 class FixedHeads(FakeBackend):
@@ -33,7 +37,7 @@ def stprompt_score(branch: str, logit: float, similarity: tuple[float, ...], tau
     bundle = tiny_bundle(score=branch, tau=tau)
     heads = FixedHeads(bundle)
     heads.logit, heads.similarity = logit, similarity
-    return make_scorer(bundle, heads)
+    return open_method(bundle, heads.heads).scorer
 
 
 ZEROS = np.zeros(16, np.float32)
@@ -63,20 +67,21 @@ def test_stprompt_scores_equal_torch(branch: str, logit: float, similarity: tupl
 
 def test_stprompt_features_are_x_clip_plus_x_as() -> None:
     bundle = tiny_bundle()
-    scorer = STPromptScorer(bundle, FakeBackend(bundle))
+    scorer = STPromptScorer(bundle, FakeBackend(bundle).heads)
     x_clip, selected = np.full(16, 10, np.float32), np.stack([np.zeros(16), np.ones(16)]).astype(np.float32)
     assert scorer.width == 16
     assert scorer.features(x_clip, selected, np.array([0.25, 0.75], np.float32)).tolist() == [10.75] * 16
 
 
-def test_the_method_picks_the_scorer() -> None:
-    zero_shot = tiny_bundle(name="zero-shot")
-    for bundle, kind in [
-        (tiny_bundle(), STPromptScorer),
-        (zero_shot, ZeroShotScorer),
-        (ranking_bundle(), MilRankingScorer),
+def test_each_method_has_a_scorer_and_a_localizer() -> None:
+    for bundle, scorer, localizer in [
+        (tiny_bundle(), STPromptScorer, PhraseLocalizer),
+        (tiny_bundle(name="zero-shot"), ZeroShotScorer, PhraseLocalizer),
+        (ranking_bundle(), MilRankingScorer, LearnedLocalizer),
     ]:
-        assert type(make_scorer(bundle, FakeBackend(bundle))) is kind
+        method = open_method(bundle, FakeBackend(bundle).heads)
+        assert (type(method.scorer), type(method.localizer)) == (scorer, localizer)
+        assert method.localizer.uses_coarse == (localizer is PhraseLocalizer)
 
 
 @pytest.mark.parametrize("windows", [1, 12])
@@ -118,7 +123,7 @@ def test_a_zero_shot_score_stays_inside_0_to_1_when_all_is_certainly_normal() ->
 @pytest.mark.parametrize("logit", [-1000.0, -2.0, 0.0, 3.0, 1000.0])
 def test_mil_ranking_shares_its_probability_out_among_the_abnormal_classes(logit: float) -> None:
     bundle = ranking_bundle()
-    scorer = MilRankingScorer(bundle, FakeBackend(bundle))
+    scorer = MilRankingScorer(bundle, FakeBackend(bundle).heads)
     fire = bundle.text.label_prompts[2]
     score = scorer.score(np.array([logit], np.float32), 7 * fire)
     assert score.score == sigmoid(logit)
@@ -132,7 +137,7 @@ def test_mil_ranking_shares_its_probability_out_among_the_abnormal_classes(logit
 
 def test_mil_ranking_features_are_the_heads_logit_in_any_order_of_windows() -> None:
     bundle = ranking_bundle()
-    scorer = make_scorer(bundle, FakeBackend(bundle))
+    scorer = open_method(bundle, FakeBackend(bundle).heads).scorer
     windows = np.random.default_rng(0).normal(size=(49, 16)).astype(np.float32)
     attention = np.full(49, 1 / 49, np.float32)
     features = scorer.features(ZEROS, windows, attention)
