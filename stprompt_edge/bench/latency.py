@@ -18,7 +18,7 @@ from stprompt_edge.doctor.parsers import parse_cpu_flags
 from stprompt_edge.errors import SourceError
 from stprompt_edge.masking import masked_source
 from stprompt_edge.preprocess import Preprocessor
-from stprompt_edge.runtime.backends.base import Backend, Encoded
+from stprompt_edge.runtime.backends.base import Backend, Encoded, HeadsOutput
 from stprompt_edge.runtime.detector import Detector, LocalizeWhen
 from stprompt_edge.runtime.frames import CameraFrame
 from stprompt_edge.runtime.records import StageLatency
@@ -137,18 +137,24 @@ def bench(
     )
 
 
-class _Recorder:
+class _Recorder(Backend):
     """A backend that can repeat its last encoder call, timed alone."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._inputs: tuple[Any, ...] | None = None
-        self.heads = backend.heads
+        self.description = backend.description
         self.timer = StageTimer()
 
     def encode(self, image: NDArray[np.float32], fine: NDArray[np.int64], coarse: NDArray[np.int64]) -> Encoded:
         self._inputs = image, fine, coarse
         return self._backend.encode(image, fine, coarse)
+
+    def heads(self, **inputs: NDArray[np.float32]) -> HeadsOutput:
+        return self._backend.heads(**inputs)
+
+    def close(self) -> None:
+        """The backend is its opener's to close."""
 
     def repeat(self) -> None:
         if self._inputs is not None:
@@ -159,13 +165,14 @@ class _Recorder:
 
 def _measure(
     bundle: Bundle,
-    backend: Any,
+    backend: Backend,
     frames: Sequence[CameraFrame],
     localize: LocalizeWhen,
     after_step: Callable[[], None] = lambda: None,
     timers: Sequence[StageTimer] = (),
 ) -> dict[str, StageLatency]:
-    detector = Detector(bundle, backend, localize=localize)
+    on_device = bundle.manifest.method.motion == "pixel"  # else its device would do what the bundle itself does
+    detector = Detector(bundle, backend, localize=localize, device_frames=on_device)
     for position, frame in enumerate(frames):
         if position == WARM_UP_STEPS:
             for timer in (detector.timer, *timers):

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import Self  # in `typing` from Python 3.11 on
 
 from stprompt_edge.bundle import Bundle, ParityFigures
 from stprompt_edge.errors import CheckFailed, UsageError
 from stprompt_edge.preprocess import Preprocessor
-from stprompt_edge.runtime.backends.base import Backend, Encoded
+from stprompt_edge.runtime.backends.base import Backend, Encoded, HeadsOutput
 from stprompt_edge.runtime.backends.onnx import OnnxBackend
 from stprompt_edge.runtime.detector import Detector, LocalizeWhen
 from stprompt_edge.runtime.frames import CameraFrame
@@ -93,14 +91,12 @@ def trace_backend(
     )
 
 
-class _Recorder:
+class _Recorder(Backend):
     """A backend that keeps what the encoder says."""
 
     def __init__(self, backend: Backend, embeddings: list[NDArray[np.float32]], each: Callable[[], None]) -> None:
         self._backend, self._embeddings, self._each = backend, embeddings, each
         self.description = backend.description
-        self.heads = backend.heads
-        self.close = backend.close
 
     def encode(self, image: NDArray[np.float32], fine: NDArray[np.int64], coarse: NDArray[np.int64]) -> Encoded:
         encoded = self._backend.encode(image, fine, coarse)
@@ -108,13 +104,11 @@ class _Recorder:
         self._each()
         return encoded
 
-    def __enter__(self) -> Self:
-        return self
+    def heads(self, **inputs: NDArray[np.float32]) -> HeadsOutput:
+        return self._backend.heads(**inputs)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    def close(self) -> None:
+        """The backend is its opener's to close."""
 
 
 def compare(candidate: Trace, reference: Trace, source: str) -> ParityFigures:

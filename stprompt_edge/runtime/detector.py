@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from stprompt_edge.bundle import Bundle
 from stprompt_edge.preprocess import PreprocessedFrame, Preprocessor
 from stprompt_edge.runtime.alarm import Alarm, AlarmSettings
-from stprompt_edge.runtime.backends import open_frame_stream
 from stprompt_edge.runtime.backends.base import Backend, JudgedFrame, WatchedFrame
 from stprompt_edge.runtime.frames import CameraFrame
 from stprompt_edge.runtime.localize import make_localizer
@@ -113,7 +112,7 @@ class Detector:
         self._scorer = make_scorer(bundle, backend)
         self._kernel = StreamingKernel(self._scorer.width, self._method.sigma, lookahead)
         self._localizer = make_localizer(bundle, backend)
-        self._stream = open_frame_stream(bundle, backend, lookahead=self._kernel.lookahead) if device_frames else None
+        self._stream = backend.open_stream(lookahead=self._kernel.lookahead) if device_frames else None
         self._all_fine = np.arange(bundle.geometry.fine_count, dtype=np.int64)
         self._all_coarse = np.arange(bundle.geometry.coarse_count * self._localizer.uses_coarse, dtype=np.int64)
         self._awaiting_motion: deque[_Step] = deque()
