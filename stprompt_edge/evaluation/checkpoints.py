@@ -11,14 +11,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from typing_extensions import Self  # in `typing` from Python 3.11 on
 
 from stprompt_edge.bundle import Bundle, MethodSection
 from stprompt_edge.datasets import LabelledVideo
@@ -38,13 +36,13 @@ from stprompt_edge.model.clip import load_clip
 from stprompt_edge.model.encoder import PackedEncoder
 from stprompt_edge.model.mil_ranking import MilRanking
 from stprompt_edge.model.stprompt import STPrompt
-from stprompt_edge.runtime.backends.base import Encoded, HeadsOutput
+from stprompt_edge.runtime.backends.base import Backend, Encoded, HeadsOutput
 from stprompt_edge.runtime.sources import ASSUMED_FPS, open_source
 
 _ROWS = 256  # sampled frames that the heads judge at once: of mil-ranking, 49 windows each, some 100 MB
 
 
-class CheckpointBackend:
+class CheckpointBackend(Backend):
     """The packed encoder and a trained model's heads, fp32, behind the interface of the edge's backends.
 
     Args:
@@ -76,14 +74,6 @@ class CheckpointBackend:
 
     def close(self) -> None:
         """Nothing to free."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def open_checkpoint(path: Path, settings: EvaluationSettings, threads: int | None) -> OpenModel:

@@ -10,13 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from typing_extensions import Self  # in `typing` from Python 3.11 on
 
 from stprompt_edge.assets import DEMO_CLIP
 from stprompt_edge.bundle import Bundle
@@ -35,7 +33,7 @@ MIN_COSINE = 0.99  # an int8 graph stays above 0.999, half precision above 0.999
 _TYPES = {"fp32": torch.float32, "fp16": torch.float16}
 
 
-class TorchBackend:
+class TorchBackend(Backend):
     """A bundle's encoder in torch. The heads are the bundle's own graph: they cost microseconds.
 
     Args:
@@ -114,14 +112,6 @@ class TorchBackend:
             torch.cuda.empty_cache()  # for the processes that follow
         if self._graphs is not None:
             self._graphs.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 @contextmanager

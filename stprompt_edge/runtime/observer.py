@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from stprompt_edge.bundle import Bundle
 from stprompt_edge.preprocess import Preprocessor
 from stprompt_edge.runtime.alarm import AlarmSettings, Hysteresis
-from stprompt_edge.runtime.backends import open_frame_stream
 from stprompt_edge.runtime.backends.base import Backend, JudgedFrame, WatchedFrame
 from stprompt_edge.runtime.batcher import Batcher
 from stprompt_edge.runtime.frames import CameraFrame
@@ -69,7 +68,7 @@ class Observer:
         self._track = Track(
             bundle, backend.heads, lookahead=lookahead, keeps_images=not offline, measure=self.timer.measure
         )
-        self._stream = open_frame_stream(bundle, backend, lookahead=self._track.lookahead) if device_frames else None
+        self._stream = backend.open_stream(lookahead=self._track.lookahead) if device_frames else None
         self._preprocess = Preprocessor(bundle.preprocessing)
         self._on_device: deque[CameraFrame] = deque()  # given to the device, not come back
         self.on_device = self._stream is not None  # frames are preprocessed there

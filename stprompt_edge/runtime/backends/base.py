@@ -6,16 +6,16 @@ windows (49).
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import Self  # in `typing` from Python 3.11 on
 
 from stprompt_edge.bundle import ENCODER
+from stprompt_edge.runtime.closing import Closing
 from stprompt_edge.runtime.frames import Nv12Frame
 from stprompt_edge.runtime.motion import Selection
 
@@ -80,24 +80,26 @@ class FrameStream(Protocol):
         """All windows of the frame that was given last, [1, 49, D] and [1, 16, D]."""
 
 
-class Backend(Protocol):
+class Backend(Closing):
     """A bundle's graphs, open on one device."""
 
-    @property
-    def description(self) -> str:
-        """For people: engine, device and file."""
+    description: str  # for people: engine, device and file
 
+    @abstractmethod
     def encode(self, image: NDArray[np.float32], fine: NDArray[np.int64], coarse: NDArray[np.int64]) -> Encoded:
         """Embed preprocessed frames [B, 3, S, S] and chosen windows of each: indices [B, K] and [B, L]."""
 
+    @abstractmethod
     def heads(self, **inputs: NDArray[np.float32]) -> HeadsOutput:
         """Run the heads graph on its inputs by name, N rows at once: see `bundle.heads_graph`."""
 
-    def close(self) -> None:
-        """Free the device; the backend cannot be used afterwards."""
+    def open_stream(self, *, lookahead: int) -> FrameStream | None:
+        """The device's own watch step for one camera; None where frames are preprocessed on the CPU.
 
-    def __enter__(self) -> Self: ...
+        Args:
+            lookahead: later frames that the adapter uses.
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+        Raises:
+            EnvironmentFailure: the device refuses.
+        """
+        return None

@@ -5,18 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import Self  # in `typing` from Python 3.11 on
 
 from stprompt_edge.bundle import ENCODER, ENCODER_NAMES, HEADS_NAME, Bundle, GraphShapes, heads_graph
 from stprompt_edge.errors import CheckFailed, EnvironmentFailure
 from stprompt_edge.files import printable
 from stprompt_edge.imports import MORE_MEMORY, import_failure, is_out_of_memory
-from stprompt_edge.runtime.backends.base import Encoded, HeadsOutput
+from stprompt_edge.runtime.backends.base import Backend, Encoded, HeadsOutput
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 # Q and DQ as two roundings, which is what TensorRT's int8 gives too: on CPUs with AVX2 alone the products that ONNX
@@ -25,7 +23,7 @@ EXACT_QDQ = ("session.disable_quant_qdq", "1")
 PREFERRED_PRECISIONS = {CPU: ("cpu8", "fp32", "fp16"), CUDA: ("fp16", "fp32")}  # fastest first
 
 
-class OnnxBackend:
+class OnnxBackend(Backend):
     """A bundle on one execution provider.
 
     Args:
@@ -75,14 +73,6 @@ class OnnxBackend:
     def close(self) -> None:
         """Free the sessions."""
         self._encoder = self._heads = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def import_onnxruntime() -> Any:

@@ -8,16 +8,14 @@ most a dozen of them: see `engines.profiles`.
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import Self  # in `typing` from Python 3.11 on
 
 from stprompt_edge.bundle import ENCODER, HEADS_NAME, Bundle, GraphShapes, tensor_type
 from stprompt_edge.errors import CheckFailed
-from stprompt_edge.runtime.backends.base import Encoded, HeadsOutput
+from stprompt_edge.runtime.backends.base import Backend, Encoded, HeadsOutput
 from stprompt_edge.runtime.backends.cuda.engines.device import CudaSession
 from stprompt_edge.runtime.backends.cuda.engines.execution import Engine
 from stprompt_edge.runtime.backends.cuda.engines.launches import Recording, Runtime
@@ -38,7 +36,7 @@ if TYPE_CHECKING:
     import tensorrt as trt
 
 
-class TensorRTBackend:
+class TensorRTBackend(Backend):
     """A bundle on the engines of this device.
 
     Args:
@@ -82,7 +80,7 @@ class TensorRTBackend:
             raise
 
     @property
-    def description(self) -> str:
+    def description(self) -> str:  # type: ignore[override]  # it changes while frames come
         """Engine, device, and whether graphs are launched or why not: some are recorded only while frames come."""
         return f"{self._name}, {self._runtime.recording}"
 
@@ -95,15 +93,20 @@ class TensorRTBackend:
         """See `Backend.heads`."""
         return HeadsOutput(**self._heads.run_in_parts(dict(inputs)))
 
-    def open_stream(self, *, judge: bool) -> DeviceStream:
-        """A camera's frames on the device; closed with the backend.
+    def open_stream(self, *, lookahead: int) -> DeviceStream | None:
+        """See `Backend.open_stream`; it is closed with the backend.
 
-        Args:
-            judge: go on to the heads, without lookahead; for stprompt alone.
+        None where the method compares embeddings instead of pixels or looks at no windows, or `build-engine` found that
+        this device's results are not those of the CPU. For stprompt without lookahead the step goes on to the heads'
+        outputs, else it ends with embeddings.
 
         Raises:
             EnvironmentFailure: a kernel does not load, the engine takes no single frame, or memory is short.
         """
+        method = self._bundle.manifest.method
+        if not self.sidecar.device_frames or method.motion != "pixel" or not method.windows:
+            return None
+        judge = method.name == "stprompt" and lookahead == 0
         cubin = (self._folder / CUBIN_NAME).read_bytes()
         stream = DeviceStream(self._runtime, self._encoder, self._heads if judge else None, cubin, self._bundle)
         self._streams.append(stream)
@@ -118,14 +121,6 @@ class TensorRTBackend:
             engine.close()
         self._engines = []
         self._runtime.session.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _choose(
         self, bundle: Bundle, folder: Path | None, precision: str | None, version: str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,6 @@ from stprompt_edge.bundle import Bundle
 from stprompt_edge.errors import EnvironmentFailure
 from stprompt_edge.runtime import planes as planes_module
 from stprompt_edge.runtime import watch as pipeline
-from stprompt_edge.runtime.backends import open_frame_stream
 from stprompt_edge.runtime.backends.base import JudgedFrame, WatchedFrame
 from stprompt_edge.runtime.backends.cuda import stream as device_stream
 from stprompt_edge.runtime.backends.cuda.engines.profiles import BatchSizes
@@ -90,7 +88,7 @@ def test_each_step_is_one_launch_and_one_wait(
 ) -> None:
     bundle = make(machine, tmp_path, motion_timing="causal")
     with TensorRTBackend(bundle) as backend:
-        stream = open_frame_stream(bundle, backend, lookahead=lookahead)
+        stream = backend.open_stream(lookahead=lookahead)
         assert stream is not None
         for position, frame in enumerate(frames(5)):
             machine.driver.calls.clear()
@@ -117,13 +115,9 @@ def test_a_long_stream_and_what_is_told_of_it(machine: FakeMachine, tmp_path: Pa
     np.testing.assert_allclose(told[True], told[False], atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["zero-shot", "mil-ranking"])
-def test_other_methods_go_on_on_the_host(machine: FakeMachine, tmp_path: Path, name: str) -> None:
-    bundle = make(machine, tmp_path)
-    method = bundle.manifest.method.model_copy(update={"name": name})
-    other = dataclasses.replace(bundle, manifest=bundle.manifest.model_copy(update={"method": method}))
-    with TensorRTBackend(bundle) as backend:
-        stream = open_frame_stream(other, backend, lookahead=0)
+def test_other_methods_go_on_on_the_host(machine: FakeMachine, tmp_path: Path) -> None:
+    with TensorRTBackend(make(machine, tmp_path, name="zero-shot")) as backend:
+        stream = backend.open_stream(lookahead=0)
         assert stream is not None
         assert stream.push(frames(1)[0].image_bgr) is None
         assert isinstance(stream.flush(), WatchedFrame)
@@ -132,7 +126,7 @@ def test_other_methods_go_on_on_the_host(machine: FakeMachine, tmp_path: Path, n
 def test_without_windows_frames_are_preprocessed_on_the_host(machine: FakeMachine, tmp_path: Path) -> None:
     bundle = make(machine, tmp_path, windows=0)
     with TensorRTBackend(bundle) as backend:
-        assert open_frame_stream(bundle, backend, lookahead=0) is None
+        assert backend.open_stream(lookahead=0) is None
         assert len(detect(bundle, backend, frames(3), localize="never")) == 3
 
 
@@ -155,7 +149,7 @@ def test_an_engine_for_no_single_frame(machine: FakeMachine, tmp_path: Path, bat
     with TensorRTBackend(bundle) as backend:
         told = rf"the engine takes image as \({batch.min}, 3, 224, 224\), one frame has \(1, 3, 224, 224\)"
         with pytest.raises(EnvironmentFailure, match=told):
-            open_frame_stream(bundle, backend, lookahead=0)
+            backend.open_stream(lookahead=0)
 
 
 def test_a_cubin_without_the_adapter(machine: FakeMachine, tmp_path: Path) -> None:
@@ -164,7 +158,7 @@ def test_a_cubin_without_the_adapter(machine: FakeMachine, tmp_path: Path) -> No
     with TensorRTBackend(bundle) as backend:
         held = len(machine.driver.memory)
         with pytest.raises(EnvironmentFailure, match=r"(?s)loading adapter\.cu of preprocess\.cubin.*build-engine"):
-            open_frame_stream(bundle, backend, lookahead=0)
+            backend.open_stream(lookahead=0)
         assert len(machine.driver.memory) == held
 
 
@@ -263,7 +257,7 @@ def test_nothing_is_left_on_the_device(machine: FakeMachine, tmp_path: Path) -> 
     bundle = make(machine, tmp_path)
     with TensorRTBackend(bundle) as backend:
         for _ in range(2):  # two cameras
-            stream = open_frame_stream(bundle, backend, lookahead=0)
+            stream = backend.open_stream(lookahead=0)
             assert stream is not None
             assert stream.flush() is None
             stream.push(frames(1)[0].image_bgr)
@@ -276,15 +270,15 @@ def test_where_frames_stay_on_the_cpu(machine: FakeMachine, tmp_path: Path) -> N
         ("embeddings are compared", make(machine, tmp_path / "2", motion="feature")),
     ):
         with TensorRTBackend(bundle) as backend:
-            assert open_frame_stream(bundle, backend, lookahead=0) is None, name
-    assert open_frame_stream(bundle, FakeBackend(bundle), lookahead=0) is None
+            assert backend.open_stream(lookahead=0) is None, name
+    assert FakeBackend(bundle).open_stream(lookahead=0) is None
 
 
 def test_a_kernel_that_does_not_load(machine: FakeMachine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = make(machine, tmp_path)
     monkeypatch.setattr(FakePreprocessor, "refuses", True)
     with TensorRTBackend(bundle) as backend, pytest.raises(EnvironmentFailure, match=r"loading preprocess\.cubin"):
-        open_frame_stream(bundle, backend, lookahead=0)
+        backend.open_stream(lookahead=0)
     assert machine.driver.memory == {}
 
 
@@ -296,7 +290,7 @@ def test_memory_that_runs_out_leaves_nothing(machine: FakeMachine, tmp_path: Pat
         for more in (0, 700, 2000):  # the adapter's buffers, the heads' and the encoder's
             machine.driver.limit_bytes = held + preprocessor + more
             with pytest.raises(EnvironmentFailure, match=r"memory ran out|allocating device memory: .* out of memory"):
-                open_frame_stream(bundle, backend, lookahead=0)
+                backend.open_stream(lookahead=0)
         assert sum(block.nbytes for block in machine.driver.memory.values()) == held
 
 
