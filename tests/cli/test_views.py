@@ -10,15 +10,10 @@ import pytest
 from rich import progress as rich_progress
 from rich.console import Console
 
-from stprompt_edge.console import (
-    TABLE_ROWS,
-    epoch_line,
-    extraction_report,
-    live_run,
-    live_steps,
-    live_training,
-    training_table,
-)
+from stprompt_edge.cli.extract import extraction_report
+from stprompt_edge.cli.run import live_run
+from stprompt_edge.cli.terminal import live_steps
+from stprompt_edge.cli.train import TABLE_ROWS, epoch_line, live_training, training_table
 from stprompt_edge.features.extraction import Extraction
 from stprompt_edge.runtime.watch import Progress
 from stprompt_edge.training.curves import EpochFigures
@@ -39,7 +34,7 @@ def test_the_time_left_survives_steps_of_minutes(monkeypatch: pytest.MonkeyPatch
             super().__init__(*columns, **options, get_time=lambda: now[0])  # type: ignore[arg-type]
             bars.append(self)
 
-    monkeypatch.setattr("stprompt_edge.console.Bar", Clocked)
+    monkeypatch.setattr(rich_progress, "Progress", Clocked)
     with live_steps(Console(file=io.StringIO(), width=120, force_terminal=True, _environ={})) as show:
         for minute in range(4):
             now[0] = 60.0 * minute
@@ -55,7 +50,8 @@ def test_elsewhere_steps_and_a_run_are_lines(monkeypatch: pytest.MonkeyPatch) ->
     def listening(console: Console) -> Iterator[Callable[[str, str], None]]:
         yield lambda step, text: told.append((step, text))
 
-    monkeypatch.setattr("stprompt_edge.console.plain_progress", listening)
+    for place in ("terminal", "run"):
+        monkeypatch.setattr(f"stprompt_edge.cli.{place}.plain_progress", listening)
     console = Console(file=io.StringIO(), width=120)
     with live_steps(console) as show:
         show("exporting fp32", 0.25)
