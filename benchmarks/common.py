@@ -9,7 +9,7 @@ from typing import Any
 from stprompt_edge.assets import DEMO_CLIP
 from stprompt_edge.bench.latency import timestamp
 from stprompt_edge.bundle import Bundle, load_bundle
-from stprompt_edge.console import live_steps
+from stprompt_edge.cli.terminal import live_steps
 from stprompt_edge.files import write_text_atomic
 from stprompt_edge.listing import is_data
 from stprompt_edge.progress import open_console

@@ -17,7 +17,7 @@ from demo.bundle import SCENES_SEED, TEST_VIDEOS, WORK
 from demo.scenes import render_dataset
 from stprompt_edge.assets import DEMO_BUNDLE
 from stprompt_edge.bundle import Bundle, load_bundle
-from stprompt_edge.console import live_steps
+from stprompt_edge.cli.terminal import live_steps
 from stprompt_edge.datasets import Dataset, load_dataset
 from stprompt_edge.evaluation import Evaluation, EvaluationSettings, evaluate_bundle
 

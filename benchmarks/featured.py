@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from benchmarks.common import ROOT, console, reference_bundle
 from demo.bundle import WORK
 from stprompt_edge.bundle import ENCODER_NAMES, load_bundle
-from stprompt_edge.console import live_steps
+from stprompt_edge.cli.terminal import live_steps
 from stprompt_edge.datasets import Dataset, LabelledVideo, load_dataset
 from stprompt_edge.errors import UsageError
 from stprompt_edge.features.extraction import ExtractionSettings, Listener, extract_dataset, feature_path

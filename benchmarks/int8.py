@@ -15,7 +15,7 @@ from rich.table import Table
 from benchmarks.common import FOOTAGE, REFERENCE_BUNDLE, console, footage, reference_bundle, write_result
 from stprompt_edge.bundle import load_bundle
 from stprompt_edge.calibration import Int8Settings, calibrate_int8
-from stprompt_edge.console import live_steps
+from stprompt_edge.cli.terminal import live_steps
 from stprompt_edge.export.parity import compare, read_parity_frames, trace
 from stprompt_edge.runtime.watch import versions
 

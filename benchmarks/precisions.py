@@ -16,7 +16,7 @@ from benchmarks.featured import BUILD, DEMO_ENCODER, PROCESSES, one_line_errors
 from benchmarks.real import clip_of, divided, loaded
 from stprompt_edge.bundle import Bundle, load_bundle
 from stprompt_edge.calibration import Int8Settings, calibrate_int8
-from stprompt_edge.console import live_steps
+from stprompt_edge.cli.terminal import live_steps
 from stprompt_edge.datasets import TRAIN, Dataset
 from stprompt_edge.evaluation import Evaluation, EvaluationSettings, evaluate_bundle
 from stprompt_edge.export.exporting import ExportSettings, Model, export_bundle

@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from benchmarks.common import console, footage, reference_bundle, write_result
 from stprompt_edge.bench import bench_bundle
 from stprompt_edge.bundle import Bundle
-from stprompt_edge.console import bench_report
+from stprompt_edge.cli.bench import bench_report
 from stprompt_edge.export.graphs import OPSET
 from stprompt_edge.export.quantize import quantize_dynamic_int8
 from stprompt_edge.model.literal import literal_reference

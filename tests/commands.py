@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from stprompt_edge import cli
+from stprompt_edge.cli import main
 
 
 def typed(*arguments: str) -> int:
@@ -14,6 +14,6 @@ def typed(*arguments: str) -> int:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["stprompt-edge", *arguments])
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main()
     assert isinstance(ended.value.code, int)
     return ended.value.code

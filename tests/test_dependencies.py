@@ -11,11 +11,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 EDGE = """
 import importlib, pkgutil, sys
-import stprompt_edge.runtime, stprompt_edge.bench, stprompt_edge.doctor
-packages = [stprompt_edge.runtime, stprompt_edge.bench, stprompt_edge.doctor]
+import stprompt_edge.runtime, stprompt_edge.bench, stprompt_edge.cli, stprompt_edge.doctor
+packages = [stprompt_edge.runtime, stprompt_edge.bench, stprompt_edge.cli, stprompt_edge.doctor]
 names = [m.name for p in packages for m in pkgutil.walk_packages(p.__path__, p.__name__ + ".")]
 names += [f"stprompt_edge.{n}" for n in ("bundle", "errors", "files", "geometry", "preprocess", "vocabulary")]
-names += ["stprompt_edge.console", "stprompt_edge.cli", "stprompt_edge.assets"]
+names += ["stprompt_edge.assets"]
 for name in names:
     importlib.import_module(name)
 assert len(names) > 30, names

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from stprompt_edge.cli import app
+from stprompt_edge.cli.app import app
 from tests.vendor_api.wheels import TENSORRT
 
 ROOT = Path(__file__).resolve().parents[1]

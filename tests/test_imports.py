@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from stprompt_edge import cli
 from stprompt_edge.assets import DEMO_BUNDLE, DEMO_CLIP
 from stprompt_edge.bundle import load_bundle
 from stprompt_edge.calibration.command import require_packages
+from stprompt_edge.cli import main
 from stprompt_edge.errors import EnvironmentFailure
 from stprompt_edge.evaluation.metrics import import_sklearn_metrics
 from stprompt_edge.imports import MORE_MEMORY, import_failure, import_remedy, is_out_of_memory, what_lacks
@@ -193,15 +193,15 @@ def test_the_command_line_says_so(
     def fail(*args: Any, **kwargs: Any) -> None:
         raise exc
 
-    monkeypatch.setattr(cli, "app", fail)
+    monkeypatch.setattr("stprompt_edge.cli.app.app", fail)
     monkeypatch.setattr(sys, "argv", ["stprompt-edge", "doctor"])
     with pytest.raises(SystemExit) as caught:
-        cli.main()
+        main()
     assert caught.value.code == EnvironmentFailure.exit_code
     assert capsys.readouterr().err == f"error: {what}\n  fix: {remedy}\n"
     monkeypatch.setattr(sys, "argv", ["stprompt-edge", "--debug", "doctor"])
     with pytest.raises(type(exc)):
-        cli.main()
+        main()
 
 
 @pytest.mark.parametrize(
@@ -211,10 +211,10 @@ def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch, exc: Exception) ->
     def fail(*args: Any, **kwargs: Any) -> None:
         raise exc
 
-    monkeypatch.setattr(cli, "app", fail)
+    monkeypatch.setattr("stprompt_edge.cli.app.app", fail)
     monkeypatch.setattr(sys, "argv", ["stprompt-edge", "doctor"])
     with pytest.raises(type(exc), match=re.escape(str(exc))):
-        cli.main()
+        main()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of address space are Linux's")

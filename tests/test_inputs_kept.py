@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from stprompt_edge import cli
+import stprompt_edge
 from stprompt_edge.assets import DEMO_BUNDLE
 from tests import videos
 from tests.commands import typed
@@ -138,7 +138,7 @@ def test_export_over_what_it_is_made_of(here: Path, capsys: pytest.CaptureFixtur
     for folder in ("old", "old.old", "old.partial"):
         Path(folder).mkdir(exist_ok=True)
         shutil.copy("clip.mp4", f"{folder}/v.mp4")
-    shutil.copy(Path(cli.__file__).parent / "vocabularies" / "scenes.toml", "old/v.toml")
+    shutil.copy(Path(stprompt_edge.__file__).parent / "vocabularies" / "scenes.toml", "old/v.toml")
     Path("v.toml").symlink_to("old/v.toml")
     told = refuses(here, capsys, f"{EXPORT} {given} --out old")
     assert "is replaced with all that it holds" in told

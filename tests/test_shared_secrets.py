@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 import pytest
 
-from stprompt_edge import cli
 from stprompt_edge.assets import DEMO_BUNDLE
+from stprompt_edge.cli import main
 from stprompt_edge.errors import StpromptEdgeError
 from tests import videos
 from tests.calibration.graphs import encoder, make_bundle
@@ -45,7 +45,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captu
         monkeypatch.setattr(sys, "argv", ["stprompt-edge", *arguments])
         code, trace = 0, ""
         try:
-            cli.main()
+            main()
         except SystemExit as exc:
             code = int(exc.code or 0)
         except StpromptEdgeError as exc:  # --debug

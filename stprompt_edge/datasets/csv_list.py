@@ -1,6 +1,6 @@
 """A CSV with the columns `video,label,split`, paths relative to its folder (or absolute).
 
-`annotations.json` beside it, as `stprompt-edge scenes` writes, adds frame ranges and boxes. A video file that is not
+`annotations.json` beside it, as `python -m demo.scenes` writes, adds frame ranges and boxes. A video file that is not
 there is listed in `missing_videos`. A folder of pictures is a video too.
 """
 

@@ -19,7 +19,8 @@ from stprompt_edge.calibration import Int8Calibration, Int8Settings, calibrate_i
 from stprompt_edge.calibration.int8 import evenly, next_count
 from stprompt_edge.calibration.layers import find_layers
 from stprompt_edge.calibration.rules import broken_rules
-from stprompt_edge.console import bundle_report, int8_report
+from stprompt_edge.cli.calibrate import int8_report
+from stprompt_edge.cli.export import bundle_report
 from stprompt_edge.errors import CheckFailed, EnvironmentFailure, SourceError, UsageError
 from stprompt_edge.export.engine.build import check_graphs
 from stprompt_edge.export.parity import compare, read_parity_frames, trace, within_limits

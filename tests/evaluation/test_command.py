@@ -14,8 +14,9 @@ pytest.importorskip("sklearn")
 pytest.importorskip("matplotlib")
 pytest.importorskip("onnxruntime")
 
-from stprompt_edge import cli
 from stprompt_edge.assets import DEMO_BUNDLE
+from stprompt_edge.cli import app
+from stprompt_edge.cli.terminal import console
 
 from .scored import write_dataset
 
@@ -23,7 +24,7 @@ from .scored import write_dataset
 def main(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
     monkeypatch.setattr(sys, "argv", ["stprompt-edge", "evaluate", *map(str, arguments)])
     with pytest.raises(SystemExit) as caught:
-        cli.main()
+        app.main()
     return int(caught.value.code or 0)
 
 
@@ -69,7 +70,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
         "CHECKPOINT": "best.safetensors",
     }
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli.console, "_width", 400)
+    monkeypatch.setattr(console, "_width", 400)
     assert main(monkeypatch, *(places.get(one, one) for one in arguments)) == code
     told = capsys.readouterr().err.splitlines()
     lines = [line for line in told if line.strip() and not line.startswith("[")]  # progress of a slow machine

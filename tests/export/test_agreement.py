@@ -15,9 +15,9 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from demo.scenes import render_dataset
-from stprompt_edge import cli
 from stprompt_edge.assets import DEMO_CLIP
 from stprompt_edge.bundle import Bundle
+from stprompt_edge.cli.app import app
 from stprompt_edge.datasets import load_dataset
 from stprompt_edge.evaluation import EvaluationSettings
 from stprompt_edge.evaluation.evaluating import evaluate_path
@@ -90,7 +90,7 @@ def write_one_layer_of_the_demo_encoder(folder: Path) -> Path:
 
 def run(*arguments: object) -> None:
     """A command; our errors are raised."""
-    CliRunner().invoke(cli.app, [str(part) for part in arguments], standalone_mode=False, catch_exceptions=False)
+    CliRunner().invoke(app, [str(part) for part in arguments], standalone_mode=False, catch_exceptions=False)
 
 
 def scores_of(model: Path, data: Path, **options: Any) -> np.ndarray:

@@ -14,7 +14,7 @@ from rich.console import Console, RenderableType
 from benchmarks.outliers import add_outliers
 from stprompt_edge.assets import DEMO_CLIP
 from stprompt_edge.bundle import Bundle, describe_bundle
-from stprompt_edge.console import bundle_report
+from stprompt_edge.cli.export import bundle_report
 from stprompt_edge.errors import CheckFailed
 from stprompt_edge.export import ExportSettings, Model, export_bundle, exporting, gate
 from stprompt_edge.export.activations import find_products

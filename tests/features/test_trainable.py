@@ -15,10 +15,10 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("matplotlib")
 
-from rich.console import Console
 from typer.testing import CliRunner
 
-from stprompt_edge import cli
+from stprompt_edge.cli.app import app
+from stprompt_edge.cli.terminal import console
 from stprompt_edge.datasets import clip_features
 from stprompt_edge.errors import EnvironmentFailure, UsageError
 from stprompt_edge.features import extraction
@@ -35,8 +35,9 @@ def run(*arguments: object) -> str:
     """What was printed; our errors are raised."""
     screen = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cli, "console", Console(file=screen, width=200))
-        result = CliRunner().invoke(cli.app, [str(argument) for argument in arguments], standalone_mode=False)
+        patch.setattr(console, "_file", screen)
+        patch.setattr(console, "_width", 200)
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments], standalone_mode=False)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     assert not result.exit_code

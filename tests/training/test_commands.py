@@ -18,11 +18,12 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("matplotlib")
 
-from rich.console import Console
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-from stprompt_edge import cli
+import stprompt_edge
+from stprompt_edge.cli.app import app
+from stprompt_edge.cli.terminal import console
 from stprompt_edge.errors import CheckFailed, UsageError
 from stprompt_edge.features.files import load_features, save_features
 from stprompt_edge.features.records import FeatureOrigin, VideoFeatures
@@ -81,8 +82,9 @@ def train(features: Path, out: Path, recipe: Path, *options: str) -> tuple[int, 
     arguments = ["train", str(features), "--out", str(out), "--recipe", str(recipe), *options]
     screen = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cli, "console", Console(file=screen, width=200))
-        result = CliRunner().invoke(cli.app, arguments, standalone_mode=False)
+        patch.setattr(console, "_file", screen)
+        patch.setattr(console, "_width", 200)
+        result = CliRunner().invoke(app, arguments, standalone_mode=False)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result.return_value or result.exit_code, screen.getvalue()
@@ -125,7 +127,7 @@ def test_nothing_that_is_trained_from_is_written_over(
     (tmp_path / "a").mkdir()
     for name in ("curves.csv", "last.safetensors.partial", ".lock"):
         (tmp_path / "a" / name).write_text(recipe.read_text())
-    vocabulary = Path(cli.__file__).parent / "vocabularies" / "ucf-crime.toml"
+    vocabulary = Path(stprompt_edge.__file__).parent / "vocabularies" / "ucf-crime.toml"
     (tmp_path / "a" / "state.safetensors").write_text(vocabulary.read_text())
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "best.safetensors").hardlink_to(features / "v3.safetensors")
@@ -230,7 +232,7 @@ def test_what_does_not_fit(tmp_path: Path, recipe: Path, labels: list[str], opti
 
 def test_a_negative_seed(features: Path, recipe: Path, tmp_path: Path) -> None:
     arguments = ["train", str(features), "--out", str(tmp_path / "out"), "--recipe", str(recipe), "--seed", "-1"]
-    result = CliRunner().invoke(cli.app, arguments)
+    result = CliRunner().invoke(app, arguments)
     assert (result.exit_code, type(result.exception)) == (
         2,
         SystemExit,

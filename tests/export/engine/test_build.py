@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stprompt_edge import cli
 from stprompt_edge.assets import DEMO_BUNDLE, DEMO_CLIP
 from stprompt_edge.bundle import Bundle, load_bundle, seal_bundle
+from stprompt_edge.cli.build_engine import build_engine as build_engine_command
 from stprompt_edge.errors import CheckFailed, EnvironmentFailure, SourceError, UsageError
 from stprompt_edge.export import parity
 from stprompt_edge.export.engine import BatchSizes, BuiltEngine, EngineSettings, build, build_engine, gate
@@ -120,7 +120,7 @@ def test_the_command(
 ) -> None:
     monkeypatch.setattr(build, "comparison_notes", lambda *arguments: ("a note",))
     machine.trt.wrong = wrong
-    cli.build_engine(
+    build_engine_command(
         bundle.path, precision="fp16", batch="1,2,4", workspace_gib=2.0, timing_cache=None, verify=DEMO_CLIP, force=True
     )
     said = capsys.readouterr().err

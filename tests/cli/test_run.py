@@ -1,4 +1,4 @@
-"""The command line as people meet it, in a process of its own: what it prints, leaves and returns."""
+"""`run` and `demo`: sources of all kinds, bundles, full disks, signals."""
 
 from __future__ import annotations
 
@@ -19,156 +19,26 @@ import pytest
 
 from stprompt_edge.assets import DEMO_BUNDLE, DEMO_CLIP
 from tests import videos
+from tests.cli.program import COMMAND, ENVIRONMENT, FIVE, ROOT, assert_refused, cli, summary, written
 
 pytest.importorskip("onnxruntime")
-ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
-FOUR = {"scores.csv", "events.json", "report.html", "summary.json"}
-FIVE = FOUR | {"annotated.mp4"}
-COMMAND = [sys.executable, "-m", "stprompt_edge"]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
 FILE_LIMIT = (
     "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)); "
     "runpy.run_module('stprompt_edge', run_name='__main__')"
 )
 
 
-def cli(*arguments: str, cwd: Path, command: list[str] | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*(command or COMMAND), *arguments],
-        cwd=cwd,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
-def assert_refused(done: subprocess.CompletedProcess[str], code: int, what: str, fix: str = "") -> None:
-    """One line of what, one of the remedy, the exit code, and nothing else."""
-    # a line of progress stands before, "[0:02] ...", where the machine was slow
-    told = ("ONNX Runtime ", "[")
-    lines = [line for line in done.stderr.splitlines() if line and not line.startswith(told)]
-    assert "Traceback" not in done.stderr
-    assert len(lines) == 2, done.stderr
-    assert lines[0].startswith("error: ")
-    assert re.search(what, lines[0]), done.stderr
-    assert re.match(rf"  fix: .*{fix}", lines[1]), done.stderr
-    assert done.returncode == code
-    assert done.stdout == ""
-
-
-def written(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-
-
-def summary(out: Path) -> dict[str, Any]:
-    return json.loads((out / "summary.json").read_text(encoding="utf-8"))
-
-
-# usage
-
-
-@pytest.mark.parametrize(
-    ("arguments", "what", "fix"),
-    [
-        (["run"], "(?i)missing argument .*source", "run --help"),
-        (["frobnicate"], "No such command 'frobnicate'", "--help"),
-        (["--bogus"], "No such option", "--help"),
-        (["run", "x.mp4", "--threshhold", "1"], "No such option.*--threshold", "run --help"),
-        (["run", "x.mp4", "--max-frames", "0"], "--max-frames", "run --help"),
-        (["run", "x.mp4", "--stride", "half"], "--stride", "run --help"),
-        (["run", "x.mp4", "--localize", "alway"], "unknown --localize 'alway'", "did you mean 'always'"),
-        (["run", str(DEMO_CLIP), "--backend", "onx"], "unknown backend 'onx'", "did you mean 'onnx'"),
-        (["run", str(DEMO_CLIP), "--threshold", "1.5"], "thresholds must be .*got on 1.5", "between 0 and 1"),
-        (["run", str(DEMO_CLIP), "--threshold", "nan"], "thresholds must be", "between 0 and 1"),
-        (["run", str(DEMO_CLIP), "--out", "a_file"], "output folder a_file is a file", "name a folder"),
-        (["run", str(DEMO_CLIP), "--out", "a_file/out"], "a_file", ""),
-        (["run", str(DEMO_CLIP), "--bundle", "nowhere"], "no bundle at nowhere: it is missing", "export"),
-        (["run", str(DEMO_CLIP), "--bundle", "a_file"], "no bundle at a_file: it is not a folder", "export"),
-        (["bench", "--frames", "2"], "--frames", "bench --help"),
-        (["bench", "--against", "litteral"], "unknown --against 'litteral'", "did you mean 'literal'"),
-        (["bench", "--backend", "gpu"], "unknown backend 'gpu'", "known: auto, onnx"),
-        (["build-engine", "nowhere"], "no bundle at nowhere", "export"),
-        (["build-engine", str(DEMO_BUNDLE), "--batch", "8,1"], "--batch is '8,1'", "--batch 1,4,8"),
-        (["build-engine", str(DEMO_BUNDLE)], "holds no encoder", "--precision fp32,fp16"),
-    ],
-)
-def test_usage_errors(tmp_path: Path, arguments: list[str], what: str, fix: str) -> None:
-    (tmp_path / "a_file").write_text("mine")
-    assert_refused(cli(*arguments, cwd=tmp_path), 2, what, fix)
-    assert written(tmp_path) == {"a_file"}
-    assert (tmp_path / "a_file").read_text() == "mine"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "what", "fix"),
-    [
-        (["--vocabulary", "ucf-crim"], "ucf-crim", "did you mean 'ucf-crime'"),
-        (["--precision", "fp32,int4"], "unknown precision 'int4'", "known: cpu8, fp16, fp32"),
-        (["--precision", ","], "no precision given", "--precision"),
-        (["--out", "a_file"], "a_file exists and is not a bundle", "--out"),
-        (["nowhere.safetensors"], "nowhere.safetensors", ""),
-        (["--clip", "ViT-B-17"], "unknown CLIP model 'ViT-B-17'", "ViT-B-16"),
-    ],
-)
-def test_export_usage_errors(tmp_path: Path, arguments: list[str], what: str, fix: str) -> None:
-    pytest.importorskip("open_clip")
-    (tmp_path / "a_file").write_text("mine")
-    assert_refused(cli("export", "--pretrained", "none", *arguments, cwd=tmp_path), 2, what, fix)
-    assert written(tmp_path) == {"a_file"}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "what", "fix"),
-    [
-        (["int8", str(DEMO_BUNDLE)], 2, "no footage given", "--footage"),
-        (["int8", str(DEMO_BUNDLE), "--footage", "a.mp4", "--method", "minmx"], 2, "unknown method 'minmx'", "minmax"),
-        (["int8", str(DEMO_BUNDLE), "--footage", "a.mp4", "--frames", "3"], 2, "--frames is 3", ""),
-        (["int8", str(DEMO_BUNDLE), "--footage", "a.mp4"], 2, "holds no encoder.onnx", "export again"),
-        (["int8", "nowhere", "--footage", "a.mp4"], 2, "no bundle at nowhere", "export"),
-        (["int9"], 2, "int9", "calibrate --help"),
-    ],
-)
-def test_calibrate_usage_errors(tmp_path: Path, arguments: list[str], code: int, what: str, fix: str) -> None:
-    pytest.importorskip("onnx")
-    assert_refused(cli("calibrate", *arguments, cwd=tmp_path), code, what, fix)
-    assert written(tmp_path) == set()
-
-
-def test_calibrate_int8_takes_footage_one_after_the_other(tmp_path: Path) -> None:
-    pytest.importorskip("onnx")
-    from tests.calibration.graphs import encoder, make_bundle
-
-    make_bundle(tmp_path / "b", encoder())
-    for name in ("a.mp4", "b.mp4"):
-        videos.write_video(tmp_path / name, frames=30, noise=60)
-    arguments = ["--footage", "a.mp4", "b.mp4", "--frames", "12", "--out", "out", "--force"]
-    done = cli("calibrate", "int8", "b", *arguments, cwd=tmp_path)
+def test_demo(tmp_path: Path) -> None:
+    done = cli("demo", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "build-engine b --precision int8" in done.stderr
-    assert json.loads((tmp_path / "out" / "int8.json").read_text())["footage"] == ["a.mp4", "b.mp4"]
-    assert "encoder.int8.onnx" in written(tmp_path / "b")
-    assert_refused(cli("calibrate", "int8", "b", "--footage", "c.mp4", cwd=tmp_path), 4, "no such file: c.mp4")
-
-
-def test_a_misspelt_vocabulary_is_found_before_clip_is_loaded(tmp_path: Path) -> None:
-    pytest.importorskip("open_clip")
-    code = (
-        "import sys; from stprompt_edge import cli; import stprompt_edge.export.exporting as e; "
-        "e.load_clip = lambda *a: sys.exit('CLIP was loaded'); sys.argv[1:] = "
-        "['export', '--vocabulary', 'ucf-crim', '--pretrained', 'none']; cli.main()"
-    )
-    done = cli(cwd=tmp_path, command=[sys.executable, "-c", code])
-    assert_refused(done, 2, "ucf-crim", "did you mean 'ucf-crime'")
-
-
-@pytest.mark.parametrize("arguments", [["--help"], [], ["run", "--help"], ["--version"], ["doctor", "--help"]])
-def test_help_and_version(tmp_path: Path, arguments: list[str]) -> None:
-    done = cli(*arguments, cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "stprompt" in done.stdout or "Usage" in done.stdout
+    out = tmp_path / "stprompt-edge-out" / "demo"
+    assert written(out) == FIVE
+    told = json.loads(done.stdout)
+    assert told["events"] >= 1
+    events = json.loads((out / "events.json").read_text())["events"]
+    assert any(frame["boxes"] for event in events for frame in event["frames"])
+    assert "Traceback" not in done.stderr
 
 
 # sources that cannot be opened
@@ -247,24 +117,9 @@ def test_a_camera_of_cameras_toml(tmp_path: Path) -> None:
     assert written(tmp_path / "stprompt-edge-out") == FIVE
 
 
-def test_a_vocabulary_is_shown_saved_edited_and_checked(tmp_path: Path) -> None:
-    listed = cli("vocabulary", "show", cwd=tmp_path)
-    assert (listed.returncode, listed.stderr) == (0, "")
-    assert {"scenes", "ucf-crime"} <= set(listed.stdout.split())
-    shown = cli("vocabulary", "show", "scenes", cwd=tmp_path)
-    edited = shown.stdout.replace('"scenes"', '"yard"').replace('name = "running"', 'name = "running"\nlabel = "Run"')
-    (tmp_path / "my.toml").write_text(edited, encoding="utf-8")
-    checked = cli("vocabulary", "check", "my.toml", cwd=tmp_path)
-    assert (checked.returncode, checked.stderr) == (0, "")
-    assert checked.stdout == "ok: my.toml: vocabulary 'yard', 8 classes, 20 phrases, 13 normal phrases\n"
-    again = cli("vocabulary", "show", "my.toml", cwd=tmp_path)
-    assert again.stdout == edited
-    (tmp_path / "my.toml").write_text(edited.replace("label =", "lable ="), encoding="utf-8")
-    line = 1 + edited[: edited.index('label = "Run"')].count("\n")
-    bad = cli("vocabulary", "check", "my.toml", cwd=tmp_path)
-    assert_refused(bad, 2, rf"my.toml, line {line}: classes\[7\]: unknown key 'lable'", "did you mean 'label'")
-    assert_refused(cli("vocabulary", "check", "no.toml", cwd=tmp_path), 2, "no.toml does not exist", "check the path")
-    assert_refused(cli("vocabulary", "show", "scene", cwd=tmp_path), 2, "'scene'", "did you mean 'scenes'")
+def test_a_broken_cameras_toml(tmp_path: Path) -> None:
+    (tmp_path / "cameras.toml").write_text('[cameras.camera0]\nsorce = "lobby.mp4"\n')
+    assert_refused(cli("run", "camera0", cwd=tmp_path), 2, r"unknown key 'sorce' in \[cameras.camera0\]", ".*source")
 
 
 def test_the_packaged_bundle_says_what_it_knows_before_any_result(tmp_path: Path) -> None:
@@ -279,11 +134,6 @@ def test_the_packaged_bundle_says_what_it_knows_before_any_result(tmp_path: Path
     assert "50 camera frames, 7 sampled (1 of 8)" in done.stderr
     warned = cli("run", "street.mp4", "--out", "out", "--stride", "2", cwd=tmp_path)
     assert "stride 8 is closest" in warned.stderr
-
-
-def test_a_broken_cameras_toml(tmp_path: Path) -> None:
-    (tmp_path / "cameras.toml").write_text('[cameras.camera0]\nsorce = "lobby.mp4"\n')
-    assert_refused(cli("run", "camera0", cwd=tmp_path), 2, r"unknown key 'sorce' in \[cameras.camera0\]", ".*source")
 
 
 # bundles
@@ -321,35 +171,6 @@ def test_damaged_bundles_are_refused(tmp_path: Path, damage: Callable[[Path], ob
     done = cli("run", str(DEMO_CLIP), "--bundle", "bundle", "--out", "out", cwd=tmp_path)
     assert_refused(done, 3, what, fix)
     assert written(tmp_path) == {"bundle"}
-
-
-# whole commands
-
-
-def test_demo(tmp_path: Path) -> None:
-    done = cli("demo", "--json", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    out = tmp_path / "stprompt-edge-out" / "demo"
-    assert written(out) == FIVE
-    told = json.loads(done.stdout)
-    assert told["events"] >= 1
-    events = json.loads((out / "events.json").read_text())["events"]
-    assert any(frame["boxes"] for event in events for frame in event["frames"])
-    assert "Traceback" not in done.stderr
-
-
-def test_bench_writes_its_figures(tmp_path: Path) -> None:
-    done = cli("bench", "--frames", "6", "--json", "bench.json", cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (0, ""), done.stderr
-    assert json.loads((tmp_path / "bench.json").read_text())["frames"] == 6
-    assert "sampled frames/s" in done.stderr
-
-
-def test_debug_shows_the_traceback(tmp_path: Path) -> None:
-    done = cli("run", "missing.mp4", "--debug", cwd=tmp_path)
-    assert "Traceback" in done.stderr
-    assert "SourceError: no such file or camera" in done.stderr
-    assert done.returncode == 1
 
 
 # a disk that is full
