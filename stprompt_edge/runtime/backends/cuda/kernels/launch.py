@@ -201,7 +201,7 @@ class CudaPreprocessor:
         self._staged = 0
 
     def close(self) -> None:
-        """Free device and pinned memory; may be called twice. Whoever still has work on a stream waits for it first."""
+        """Free device and pinned memory, once nothing uses it; may be called twice."""
         self._memory.close()
 
     def __enter__(self) -> Self:
