@@ -24,6 +24,7 @@ from stprompt_edge.runtime.sources.gstreamer import PictureLayout, import_gstrea
 from stprompt_edge.runtime.timing import peak_rss_mib
 from stprompt_edge.runtime.watch import RunSettings, run
 from tests.fakes.gst_module import Picture, Script, StateChangeReturn, install
+from tests.needs import lacking
 from tests.runtime.backends.cuda.kernels.pictures import nv12_picture
 from tests.runtime.tiny import tiny_bundle
 
@@ -281,7 +282,7 @@ def gstreamer(tmp_path_factory: pytest.TempPathFactory) -> None:
     try:
         import_gstreamer()
     except EnvironmentFailure as exc:
-        pytest.skip(exc.what)
+        lacking(exc.what)
     finally:
         sys.path.remove(str(folder))
 

@@ -200,7 +200,7 @@ class CudaPreprocessor(Closing):
         self._staged = 0
 
     def close(self) -> None:
-        """Free device and pinned memory; may be called twice. Whoever still has work on a stream waits for it first."""
+        """Free device and pinned memory, once nothing uses it; may be called twice."""
         self._memory.close()
 
     def _launch(self, job: NDArray[Any], stream: Any, results: bool, name: str | None = None) -> None:
