@@ -27,8 +27,6 @@ from stprompt_edge.processes import StopFlag, in_processes
 SCHEMA = 1
 LABELS, ANNOTATIONS = "labels.csv", "annotations.json"
 
-Progress = Callable[[int, int, str], None]
-
 
 def render_dataset(
     out: Path,
@@ -40,7 +38,7 @@ def render_dataset(
     fps: int = FPS,
     size_wh: tuple[int, int] = (320, 180),
     workers: int = 1,
-    progress: Progress | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
 ) -> list[PlannedVideo]:
     """Renders a data set into out, which is made if need be; labels.csv is written last and says that it is complete.
 

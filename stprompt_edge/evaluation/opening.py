@@ -14,11 +14,11 @@ from stprompt_edge.errors import SourceError, UsageError, nearest
 from stprompt_edge.evaluation.records import EvaluationSettings, ScoredVideo
 from stprompt_edge.evaluation.scoring import VideoScorer
 from stprompt_edge.processes import StopFlag, in_processes
+from stprompt_edge.progress import StepProgress
 from stprompt_edge.runtime.backends import open_backend
 from stprompt_edge.runtime.backends.base import Backend
 from stprompt_edge.runtime.backends.onnx import OnnxBackend
 
-Progress = Callable[[str, float], None]  # told what is done now, and the fraction done
 Outcome = ScoredVideo | str  # or why the video was skipped
 
 _Result = TypeVar("_Result")
@@ -107,7 +107,7 @@ def plan_for(path: Path, settings: EvaluationSettings) -> Plan:
 
 
 def score_videos(
-    plan: Plan, model: OpenModel, videos: Sequence[LabelledVideo], progress: Progress
+    plan: Plan, model: OpenModel, videos: Sequence[LabelledVideo], progress: StepProgress
 ) -> Iterator[tuple[LabelledVideo, Outcome]]:
     """Every video with its scores, or with the reason why it has none, in the order of completion."""
     if not plan.in_processes(videos):
@@ -155,5 +155,5 @@ def _known(precision: str | None) -> str | None:
     return precision
 
 
-def _fraction_reporter(progress: Progress, name: str, done: int, total: int) -> Callable[[float], None]:
+def _fraction_reporter(progress: StepProgress, name: str, done: int, total: int) -> Callable[[float], None]:
     return lambda fraction: progress(name, (done + fraction) / total)
