@@ -14,7 +14,7 @@ from stprompt_edge.features.extraction import feature_files
 from stprompt_edge.files import check_writable
 from stprompt_edge.overwriting import Input, given_file
 from stprompt_edge.progress import StepProgress
-from stprompt_edge.reports.theme import require_matplotlib
+from stprompt_edge.reports.charts import require_matplotlib
 
 
 @dataclass(frozen=True, kw_only=True)
