@@ -22,7 +22,7 @@ from stprompt_edge.bundle import Bundle, MethodSection
 from stprompt_edge.datasets import LabelledVideo
 from stprompt_edge.errors import SourceError, UsageError
 from stprompt_edge.evaluation.lookahead import smoothed
-from stprompt_edge.evaluation.opening import OpenModel, Outcome, Progress, outcome_of
+from stprompt_edge.evaluation.opening import OpenModel, Outcome, outcome_of
 from stprompt_edge.evaluation.records import EvaluationSettings, ScoredVideo
 from stprompt_edge.evaluation.scoring import anomalies, frame_labels, rows_of
 from stprompt_edge.export.exporting import Model, describe, embed_vocabulary
@@ -36,6 +36,7 @@ from stprompt_edge.model.clip import load_clip
 from stprompt_edge.model.encoder import PackedEncoder
 from stprompt_edge.model.mil_ranking import MilRanking
 from stprompt_edge.model.stprompt import STPrompt
+from stprompt_edge.progress import StepProgress
 from stprompt_edge.runtime.backends.base import Backend, Encoded, HeadsOutput
 from stprompt_edge.runtime.sources import ASSUMED_FPS, open_source
 
@@ -102,7 +103,7 @@ def open_checkpoint(path: Path, settings: EvaluationSettings, threads: int | Non
 
 
 def score_features(
-    model: OpenModel, videos: Sequence[LabelledVideo], settings: EvaluationSettings, progress: Progress
+    model: OpenModel, videos: Sequence[LabelledVideo], settings: EvaluationSettings, progress: StepProgress
 ) -> Iterator[tuple[LabelledVideo, Outcome]]:
     """Every video with the scores of its features, or with the reason why it has none.
 

@@ -38,6 +38,7 @@ from stprompt_edge.features.records import FeatureOrigin
 from stprompt_edge.features.settings import ExtractionSettings
 from stprompt_edge.files import LOCK_NAME, disk_errors, longest_name, only_writer, write_text_atomic
 from stprompt_edge.overwriting import Input, check_outputs, given_file
+from stprompt_edge.progress import StepProgress
 from stprompt_edge.runtime.sources import expected_frames
 from stprompt_edge.vocabulary import Vocabulary
 
@@ -46,8 +47,6 @@ if TYPE_CHECKING:  # imports torch, which extraction with ONNX Runtime does not 
 
 INDEX_NAME = "index.json"
 SCHEMA = 1
-
-Progress = Callable[[str, float], None]  # told the video and the fraction done
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +67,7 @@ class Listener:
 
     say: Callable[[str], None] = lambda line: None  # a line for people: the disk need, then the backend
     warn: Callable[[str], None] = lambda line: None  # what `train` will not take, said before hours of extraction
-    progress: Progress = lambda name, done: None
+    progress: StepProgress = lambda name, done: None
 
 
 def extract_dataset(

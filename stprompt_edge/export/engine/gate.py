@@ -9,7 +9,6 @@ import numpy as np
 
 from stprompt_edge.bundle import Bundle, ParityFigures
 from stprompt_edge.errors import CheckFailed, StpromptEdgeError
-from stprompt_edge.export.engine.monitor import Progress
 from stprompt_edge.export.parity import (
     MAX_SCORE_DIFFERENCE,
     MIN_COSINE,
@@ -19,6 +18,7 @@ from stprompt_edge.export.parity import (
     within_limits,
 )
 from stprompt_edge.preprocess import Preprocessor
+from stprompt_edge.progress import StepProgress
 from stprompt_edge.runtime.backends.base import Backend
 from stprompt_edge.runtime.backends.cuda.engines.sidecar import LatencyFigures
 from stprompt_edge.runtime.backends.onnx import OnnxBackend
@@ -40,7 +40,7 @@ def compare_engine(
     *,
     batch: int,
     force: bool,
-    progress: Progress,
+    progress: StepProgress,
 ) -> ParityFigures:
     """Embeddings and scores of an engine against fp32 ONNX on the CPU: both profiles, one frame and `batch` at once.
 
@@ -63,7 +63,7 @@ def compare_engine(
 
 
 def trace_engine(
-    bundle: Bundle, backend: Backend, frames: Sequence[CameraFrame], batch: int, progress: Progress
+    bundle: Bundle, backend: Backend, frames: Sequence[CameraFrame], batch: int, progress: StepProgress
 ) -> Trace:
     """What a backend says of frames: windows all and picked, one frame at a time and `batch` together."""
     traces = []
@@ -141,5 +141,5 @@ def measure_latency(bundle: Bundle, backend: Backend, frames: Sequence[CameraFra
     return LatencyFigures(p50_ms=round(float(p50), 3), p95_ms=round(float(p95), 3), steps=TIMED_STEPS)
 
 
-def _counted(progress: Progress, name: str, start: float, stop: float) -> Progress:
+def _counted(progress: StepProgress, name: str, start: float, stop: float) -> StepProgress:
     return lambda what, done: progress(f"{name}, {what}", start + (stop - start) * done)
