@@ -20,8 +20,7 @@ class FieldComments(griffe.Extension):
 
 def is_plain_field(field: griffe.Attribute) -> bool:
     """Neither a property, nor a class variable, nor one that says what it is by itself."""
-    is_variable = field.annotation is None or str(field.annotation).startswith("ClassVar")
-    return not is_variable and field.docstring is None and "property" not in field.labels
+    return "instance-attribute" in field.labels and field.annotation is not None and field.docstring is None
 
 
 def comment_behind(field: griffe.Attribute) -> str:
