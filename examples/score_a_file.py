@@ -25,9 +25,9 @@ print(f"{len(scores.scores)} sampled frames, highest score {scores.scores[peak]:
 
 # %%
 # `watch` gives the same frames one by one, as they come. Boxes cost a second, larger encoder call, so by default they
-# are there while the alarm is on; here all of them are wanted. Coordinates are pixels of the camera's frame.
+# are there while the alarm is on; `localize="always"` gives all of them. Coordinates are pixels of the camera's frame.
 with se.load(bundle) as model:
-    for detection in model.watch(video, localize="always"):
-        if detection.score >= 0.5:
+    for detection in model.watch(video):
+        if detection.alarm:
             boxes = ", ".join(str(tuple(int(value) for value in box)) for box in detection.boxes_xyxy)
             print(f"{detection.seconds:6.1f} s  {detection.score:.2f}  {detection.top_class:<16} {boxes}")
