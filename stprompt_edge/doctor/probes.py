@@ -91,7 +91,7 @@ def probe_extras(machine: Machine) -> tuple[Check, ...]:
     """The optional extras, from package metadata only: some of them take seconds to import."""
     extras: dict[str, list[Requirement]] = defaultdict(list)
     for r in _requirements():
-        if r.extra and r.extra != "dev" and _applies(r):
+        if r.extra not in ("", "dev", "docs") and _applies(r):
             extras[r.extra].append(r)
     checks = []
     for extra, requirements in extras.items():
