@@ -20,12 +20,7 @@ __version__ = "0.1.0"
 for _switch in ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY"):
     os.environ.setdefault(_switch, "1")
 
-_ROOMS = {
-    "AlarmChange": "runtime.records",
-    "Detection": "runtime.records",
-    "Event": "runtime.records",
-    "Sink": "runtime.sinks",
-}
+_ROOMS = {**dict.fromkeys(("AlarmChange", "Detection", "Event"), "runtime.records"), "Sink": "runtime.sinks"}
 
 
 def __getattr__(name: str) -> object:

@@ -12,6 +12,7 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 SAID = {
     "score_a_file.py": ("78 sampled frames, highest score 1.00", "fire and smoke"),
     "own_frames.py": ("alarm on: fire and smoke", "alarm off"),
+    "own_sink.py": ('"what": "opened", "class": "fire and smoke"', '"what": "closed"', "pictures in"),
 }
 
 
