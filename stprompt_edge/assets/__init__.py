@@ -1,4 +1,7 @@
-"""What ships inside the package: the demo bundle and clip, and the small CLIP that the bundle was exported from."""
+"""What ships inside the package: the demo bundle and clip.
+
+The small CLIP that the bundle was exported from lies beside them in the repository, and in no wheel.
+"""
 
 from __future__ import annotations
 

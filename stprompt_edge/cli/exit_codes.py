@@ -32,9 +32,11 @@ def run_to_exit(app: typer.Typer, arguments: Sequence[str]) -> NoReturn:
 def _run(app: typer.Typer, arguments: Sequence[str]) -> int:
     debug = "--debug" in arguments
     typed = [argument for argument in arguments if argument != "--debug"]
+    if not typed and app.info.no_args_is_help is True:
+        typed = ["--help"]  # asked for like this it is no error
     warnings.showwarning = _show_warning
     try:
-        code = app(typed or ["--help"], standalone_mode=False)
+        code = app(typed, standalone_mode=False)
     except StpromptEdgeError as exc:
         if debug:
             raise

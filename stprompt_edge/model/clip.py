@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
 from stprompt_edge.assets import DEMO_MODEL, DEMO_WEIGHTS
@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # imports pydantic, which the model does without
     from stprompt_edge.bundle import ClipSection
 
 NO_WEIGHTS = "none"  # --pretrained none
-DEMO_TAG = "demo"  # --pretrained demo: weights that ship in the package
+DEMO_TAG = "demo"  # --pretrained demo: weights that the repository carries
 RANDOM_IN_DEMO = "token_embedding.weight"  # seeded random vectors tell words apart; two thirds of all weights
 
 
@@ -87,8 +87,8 @@ def load_clip(name: str, pretrained: str, seed: int = 0) -> Clip:
     Args:
         name: open_clip's model name, for example ViT-B-16-quickgelu; ours is stprompt-demo-16.
         pretrained: an open_clip tag such as `openai` (fetched and cached by open_clip), the path of a weights
-            file of any common kind (see `weights`), `demo` for those of stprompt-demo-16 that ship in the package, or
-            `none` for random weights that depend on `seed` only.
+            file of any common kind (see `weights`), `demo` for those of stprompt-demo-16 in a clone of the
+            repository, or `none` for random weights that depend on `seed` only.
         seed: of the random weights.
 
     Warns:
@@ -102,16 +102,18 @@ def load_clip(name: str, pretrained: str, seed: int = 0) -> Clip:
     if name not in open_clip.list_models():
         raise UsageError(f"unknown CLIP model '{name}'", remedy=nearest(name, _plain_vits(open_clip)))
     packaged = (name, pretrained) == (DEMO_MODEL, DEMO_TAG)
+    if packaged and not DEMO_WEIGHTS.is_file():
+        what = f"the weights of {name} are not in an installed package, only in a clone of the repository"
+        remedy = f"clone it, and pass the file: --pretrained CLONE/stprompt_edge/assets/demo/{DEMO_WEIGHTS.name}"
+        raise UsageError(what, remedy=remedy)
     tag = _find_tag(open_clip, name, pretrained) if not packaged and pretrained != NO_WEIGHTS else None
-    file = fetch_weights(open_clip, name, pretrained) if tag else Path(pretrained)
+    file = fetch_weights(open_clip, name, pretrained) if tag else DEMO_WEIGHTS if packaged else Path(pretrained)
     statistics = {key: tag[key] for key in ("mean", "std") if key in tag} if tag else None
     # open_clip warns through the root logger when weights are random, which here is on purpose
     with torch.random.fork_rng(devices=[]), quiet_logger(None, logging.ERROR):
-        torch.manual_seed(0 if packaged else seed)
+        torch.manual_seed(0 if name == DEMO_MODEL and pretrained != NO_WEIGHTS else seed)
         model = open_clip.create_model(name, load_weights=False, force_preprocess_cfg=statistics)
-    if packaged:
-        _load_packaged(model)
-    elif pretrained != NO_WEIGHTS:
+    if pretrained != NO_WEIGHTS:
         _load_weights(open_clip, name, model, pretrained, file, tag)
     model.eval().requires_grad_(False)
     image_size = model.visual.image_size  # a number or a pair, as the tower likes
@@ -152,7 +154,7 @@ def _load_weights(
 ) -> None:
     check_plain_vit(model.visual, Geometry())
     offered = {other: open_clip.get_model_config(other) for other in _plain_vits(open_clip)}
-    weights = read_weights(file, name, model, offered)
+    weights = read_weights(file, name, model, offered, seeded=(RANDOM_IN_DEMO,) if name == DEMO_MODEL else ())
     model.load_state_dict(weights.state)
     activation = weights.activation if tag is None else Activation(bool(tag.get("quick_gelu")), "says open_clip")
     base = name.removesuffix("-quickgelu")
@@ -183,13 +185,6 @@ def _plain_vits(open_clip: Any) -> list[str]:
 
 
 def packed_weights(clip: Clip) -> bytes:
-    """A stprompt-demo-16 as the package carries it: float16, without what seed 0 makes anew; safetensors."""
+    """A stprompt-demo-16 as the repository carries it: float16, without what seed 0 makes anew; safetensors."""
     state = {name: t.half().contiguous() for name, t in clip.model.state_dict().items() if name != RANDOM_IN_DEMO}
     return save(state)
-
-
-def _load_packaged(model: Any) -> None:
-    state = {name: tensor.float() for name, tensor in load_file(DEMO_WEIGHTS).items()}
-    missing, unexpected = model.load_state_dict(state, strict=False)
-    assert missing == [RANDOM_IN_DEMO], missing
-    assert not unexpected, unexpected

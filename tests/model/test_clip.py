@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load, save_file
 
-from stprompt_edge.assets import DEMO_BUNDLE
+from stprompt_edge.assets import DEMO_BUNDLE, DEMO_WEIGHTS
 from stprompt_edge.bundle import load_bundle
 from stprompt_edge.errors import EnvironmentFailure, UsageError
 from stprompt_edge.model.clip import Clip, embed_texts, load_clip, packed_weights
@@ -164,6 +164,14 @@ def test_the_weights_that_ship_are_those_of_the_packaged_bundle_and_know_their_w
     again = load(packed_weights(clip))
     assert "token_embedding.weight" not in again
     assert {tensor.dtype for tensor in again.values()} == {torch.float16}
+
+
+def test_the_demo_weights_from_an_installed_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    own = load_clip(DEMO, str(DEMO_WEIGHTS), seed=3)  # as the message says
+    assert (own.pretrained, own.weights_sha256) == (DEMO_WEIGHTS.name, load_clip(DEMO, "demo").weights_sha256)
+    monkeypatch.setattr("stprompt_edge.model.clip.DEMO_WEIGHTS", tmp_path / "clip-weights.safetensors")
+    with pytest.raises(UsageError, match=r"only in a clone.*\n.*--pretrained CLONE/.*/demo/clip-weights.safetensors"):
+        load_clip(DEMO, "demo")
 
 
 def test_only_the_demo_model_has_packaged_weights() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,9 @@ class Architecture:
         ]
 
 
-def read_weights(path: Path, name: str, model: Any, offered: Mapping[str, Mapping[str, Any]]) -> ClipWeights:
+def read_weights(
+    path: Path, name: str, model: Any, offered: Mapping[str, Mapping[str, Any]], seeded: Collection[str] = ()
+) -> ClipWeights:
     """The weights of a file, checked against the model that they are for.
 
     Args:
@@ -86,12 +88,15 @@ def read_weights(path: Path, name: str, model: Any, offered: Mapping[str, Mappin
         name: of the model.
         model: open_clip's, for the names and shapes that it wants.
         offered: open_clip's configurations of the models that could be used instead, by name.
+        seeded: names that the file need not have: there the model keeps its own.
 
     Raises:
         UsageError: the file is no weights file, of another model or incomplete, or holds values that are not finite.
     """
-    named = open_clip_names(path, read_tensors(path))
-    state, wanted = named.state, model.state_dict()
+    tensors, wanted = read_tensors(path), model.state_dict()
+    tensors |= {key: wanted[key] for key in seeded if not any(name.endswith(key) for name in tensors)}
+    named = open_clip_names(path, tensors)
+    state = named.state
     if "logit_scale" in state and state["logit_scale"].numel() == 1:  # a number, or a vector of one
         state["logit_scale"] = state["logit_scale"].reshape(wanted["logit_scale"].shape)
     activation = activation_of_file(path, named)
