@@ -6,12 +6,12 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 RUNTIME_READY := $(VENV)/.runtime-ready
 DEV_READY := $(VENV)/.dev-ready
 
-.PHONY: demo test lint bench demo-bundle clean
+.PHONY: demo test lint docs bench demo-bundle clean
 
 demo: $(RUNTIME_READY)  ## the packaged clip with the packaged bundle; installs only the runtime, no torch
 	$(BIN)/stprompt-edge demo --out stprompt-edge-out/demo
 
-test: $(DEV_READY) lint  ## everything that CI runs
+test: $(DEV_READY) lint docs  ## everything that CI runs
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: $(DEV_READY)
@@ -19,6 +19,9 @@ lint: $(DEV_READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(DEV_READY)  ## the pages as a site in site/; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(DEV_READY)  ## measures again what README states; half an hour on two quiet cores
 	$(BIN)/python -m benchmarks.speed
@@ -39,8 +42,8 @@ $(RUNTIME_READY): pyproject.toml | $(BIN)/python
 	touch $@
 
 $(DEV_READY): pyproject.toml | $(BIN)/python
-	$(PIP_INSTALL) --editable '.[cpu,train,dev]'
+	$(PIP_INSTALL) --editable '.[cpu,train,dev,docs]'
 	touch $@ $(RUNTIME_READY)
 
 clean:
-	rm -rf $(VENV) stprompt-edge-out .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) site stprompt-edge-out .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from stprompt_edge.features.files import VideoFeatures
+from stprompt_edge.features.records import VideoFeatures
 from stprompt_edge.model.aggregation import aggregate, feature_motion, select_windows
 from stprompt_edge.model.branches import align
 from stprompt_edge.model.clip import Clip

@@ -9,8 +9,8 @@ from stprompt_edge.bench import read_sampled_frames
 from stprompt_edge.bench.latency import describe_machine
 from stprompt_edge.cli.terminal import live_steps
 from stprompt_edge.runtime.backends import open_backend
-from stprompt_edge.runtime.detector import Detector
-from stprompt_edge.runtime.records import CameraFrame
+from stprompt_edge.runtime.frames import CameraFrame
+from stprompt_edge.runtime.observer import Observer
 from stprompt_edge.runtime.timing import StageTimer, peak_rss_mib
 
 MINUTES = 30
@@ -34,12 +34,12 @@ def main() -> None:
     part = int(steps * PART)
     timer, memory = StageTimer(), {}
     with open_backend("onnx", bundle).backend as backend, live_steps(console) as progress:
-        detector = Detector(bundle, backend, localize="never")
+        observer = Observer(bundle, backend, localize="never")
         for step in range(steps):
             image = frames[step % len(frames)].image_bgr
             frame = CameraFrame(index=step * STRIDE, seconds=step * STRIDE / FPS, image_bgr=image)
             with timer.measure("first" if step < part else "last" if step >= steps - part else "middle"):
-                detector.push(frame)
+                observer.push(frame)
             if step in (part, steps - 1):
                 memory["after the first tenth" if step == part else "at the end"] = round(rss_mib(), 1)
             progress(f"step {step} of {steps}", step / steps)

@@ -22,9 +22,11 @@ from stprompt_edge.geometry import Geometry
 from stprompt_edge.preprocess import Preprocessor
 from stprompt_edge.runtime.backends import open_backend
 from stprompt_edge.runtime.backends.base import Backend
-from stprompt_edge.runtime.localize import phrase_probabilities
+from stprompt_edge.runtime.batcher import Batcher
+from stprompt_edge.runtime.methods.phrases import phrase_probabilities
 from stprompt_edge.runtime.records import Localization
 from stprompt_edge.runtime.sources import open_source
+from stprompt_edge.runtime.track import EncodeRequest
 
 THRESHOLDS = tuple(np.round(np.arange(0.05, 1.0, 0.05), 2).tolist())
 
@@ -78,14 +80,13 @@ def heats_of(
 ) -> dict[int, NDArray[np.float32]]:
     """Heat maps of the camera frames in `rows`, by the row that each has there."""
     preprocess, geometry, settings = Preprocessor(bundle.preprocessing), bundle.geometry, bundle.manifest.localization
-    fine, coarse = np.arange(geometry.fine_count)[None], np.arange(geometry.coarse_count)[None]
-    found = {}
+    batcher, found = Batcher(backend), {}
     with open_source(str(video.path)) as source:
         for frame in source.frames(lambda index: index in rows):
-            encoded = backend.encode(preprocess(frame.image_bgr).image[None], fine, coarse)
+            (encoded,) = batcher.encode([EncodeRequest.of_all(preprocess(frame.image_bgr).image, geometry)])
             abnormal = [
                 phrase_probabilities(windows, text, settings.tau)[1].sum(axis=1)
-                for windows in (encoded.fine[0], encoded.coarse[0])
+                for windows in (encoded.fine_KD, encoded.coarse_LD)
             ]
             found[rows[frame.index]] = geometry.heat_map(*abnormal, settings.fine_weight)
     return found

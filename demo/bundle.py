@@ -2,8 +2,8 @@
 
 Scenes -> encoder -> features -> STPrompt from video-level labels -> thresholds -> bundle, with the steps that a user
 takes with real footage; only the encoder is trained here, where others take a pretrained one. From then on it is what
-`--pretrained demo` loads in a clone. Scenes, frames and every phase of the encoder stay in the working folder and are not made
-twice: after a change to how they are made, remove them.
+`--pretrained demo` loads in a clone. Scenes, frames and every phase of the encoder stay in the working folder and are
+not made twice: after a change to how they are made, remove them.
 
 Three sets of cameras are rendered and never mixed: training, calibration (thresholds) and test (figures only).
 """

@@ -21,8 +21,11 @@ from stprompt_edge.evaluation.operating import Footage, best_point, goodness
 from stprompt_edge.evaluation.records import ScoredVideo
 from stprompt_edge.preprocess import Preprocessor
 from stprompt_edge.runtime.backends.base import Backend
-from stprompt_edge.runtime.localize import find_boxes, phrase_probabilities
+from stprompt_edge.runtime.batcher import Batcher
+from stprompt_edge.runtime.boxes import find_boxes
+from stprompt_edge.runtime.methods.phrases import PhraseLocalizer
 from stprompt_edge.runtime.sources import open_source
+from stprompt_edge.runtime.track import EncodeRequest
 
 FINE_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 MIN_SECONDS = (0.0, 1.0, 2.0)  # that a score stays high before it is an alarm
@@ -44,21 +47,15 @@ def located_windows(video: LabelledVideo, bundle: Bundle, backend: Backend) -> I
     """Each annotated sampled frame of a video."""
     boxes = video.boxes or {}
     stride = bundle.manifest.method.stride
-    preprocess, geometry = Preprocessor(bundle.preprocessing), bundle.geometry
-    fine, coarse = np.arange(geometry.fine_count)[None], np.arange(geometry.coarse_count)[None]
+    preprocess, batcher, localizer = Preprocessor(bundle.preprocessing), Batcher(backend), PhraseLocalizer(bundle)
     with open_source(str(video.path)) as source:
         for frame in source.frames(lambda index: index % stride == 0 and index in boxes):
-            encoded = backend.encode(preprocess(frame.image_bgr).image[None], fine, coarse)
-            fine_heat, coarse_heat = (
-                phrase_probabilities(windows, bundle.text, bundle.manifest.localization.tau)[1].sum(axis=1)
-                for windows in (encoded.fine[0], encoded.coarse[0])
-            )
-            height, width = frame.image_bgr.shape[:2]
+            (found,) = batcher.encode([EncodeRequest.of_all(preprocess(frame.image_bgr).image, bundle.geometry)])
             yield LocatedWindows(
                 video=video.name,
-                fine=fine_heat,
-                coarse=coarse_heat,
-                size_wh=(width, height),
+                fine=localizer.abnormal(found.fine_KD),
+                coarse=localizer.abnormal(found.coarse_LD),
+                size_wh=frame.size_wh,
                 true_xyxy=np.asarray(boxes[frame.index], np.float64),
             )
 

@@ -1,7 +1,8 @@
-"""What is shown where there is no terminal, as in a log file: whole lines, and of progress few of them."""
+"""Progress of work in steps: who is told, and what is shown of it where there is no terminal, as in a log file."""
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,18 @@ PAUSE_OF_ELAPSED = 1 / 20  # a run of hours says less often what it does: 100 li
 _TICK_S = 0.5
 
 Tell = Callable[[str, str], None]  # told the step, and what to show of it
+StepProgress = Callable[[str, float], None]  # told what is done now, and the fraction of the whole that is done
+
+
+def part_of(progress: StepProgress, start: float, stop: float) -> StepProgress:
+    """Whom to tell the fraction of one part, from `start` to `stop` of the whole."""
+    return lambda what, done: progress(what, start + (stop - start) * done)
+
+
+def counter(progress: StepProgress, what: str, total: int) -> Callable[[], None]:
+    """What is called after each of `total` equal pieces."""
+    pieces = itertools.count(1)
+    return lambda: progress(what, next(pieces) / total)
 
 
 def one_line(text: str, style: str = "") -> Text:

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tests.needs import promised
+
 needs_ffmpeg = pytest.mark.skipif(
-    not (shutil.which("ffmpeg") and shutil.which("ffprobe")), reason="no ffmpeg: apt install ffmpeg"
+    not (promised() or (shutil.which("ffmpeg") and shutil.which("ffprobe"))), reason="no ffmpeg: apt install ffmpeg"
 )
 SOURCE = ("-f", "lavfi", "-i", "testsrc2=size=160x120:rate=25:duration=6")  # moves everywhere, all the time
 

@@ -331,6 +331,7 @@ def test_imports_that_take_too_long_blame_no_package() -> None:
 
 def test_versions_too_old_and_missing_name_the_install_line(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = ["numpy>=999", "no-such-package", "no-such-onnx>=1; extra == 'cpu'", "numpy; extra == 'dev'"]
+    lines += ["no-such-theme; extra == 'docs'"]
     monkeypatch.setattr(probes, "_requirements", lambda: tuple(map(Requirement, lines)))
     numpy, other = probes.probe_packages(FakeMachine(outcomes={"import": Outcome(output="{}")}))
     assert numpy.status == other.status == "failed"
@@ -534,7 +535,7 @@ def test_every_extra_is_used_by_the_code() -> None:
     modules = {"open_clip_torch": "open_clip", "scikit-learn": "sklearn", "pillow": "PIL", "cuda-python": "cuda"}
     modules |= {"onnxruntime-gpu": "onnxruntime", "stprompt-edge": "stprompt_edge"}
     requirements = [Requirement(line) for line in probes._checkout_requirements(root / "pyproject.toml")]
-    extras = {r.name: probes._extra(r) for r in requirements if probes._extra(r) not in ("", "dev")}
+    extras = {r.name: probes._extra(r) for r in requirements if probes._extra(r) not in ("", "dev", "docs")}
     assert {"onnxruntime", "torch", "pillow", "tensorrt"} <= set(extras)
     for package in extras:
         module = modules.get(package, package.replace("-", "_"))

@@ -22,7 +22,7 @@ from stprompt_edge.cli import main
 from stprompt_edge.errors import EnvironmentFailure
 from stprompt_edge.evaluation.metrics import import_sklearn_metrics
 from stprompt_edge.imports import MORE_MEMORY, import_failure, import_remedy, is_out_of_memory, what_lacks
-from stprompt_edge.reports.theme import require_matplotlib
+from stprompt_edge.reports.charts import require_matplotlib
 from stprompt_edge.runtime.backends.cuda.engines.tensorrt_api import import_tensorrt
 from stprompt_edge.runtime.backends.cuda.graph import import_cuda_runtime
 from stprompt_edge.runtime.backends.cuda.kernels.driver import import_pycuda_driver

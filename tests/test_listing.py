@@ -13,7 +13,7 @@ from stprompt_edge.assets import DEMO_BUNDLE
 from stprompt_edge.bundle import load_bundle, seal_bundle
 from stprompt_edge.datasets import load_clip_features, load_dataset
 from stprompt_edge.errors import SourceError
-from stprompt_edge.features.files import source_size
+from stprompt_edge.features.video import source_size
 from stprompt_edge.listing import data_files, is_data
 from stprompt_edge.runtime.cameras import resolve_source
 from stprompt_edge.runtime.sources import expected_frames, open_source

@@ -12,7 +12,15 @@ from rich.console import Console
 from rich.table import Table
 
 from stprompt_edge import progress
-from stprompt_edge.progress import ProgressLines, open_console, plain_progress
+from stprompt_edge.progress import ProgressLines, counter, open_console, part_of, plain_progress
+
+
+def test_a_part_of_the_whole_is_told_piece_by_piece() -> None:
+    told: list[tuple[str, float]] = []
+    each = counter(part_of(lambda what, done: told.append((what, done)), 0.5, 0.75), "layers", 2)
+    each()
+    each()
+    assert told == [("layers", 0.625), ("layers", 0.75)]
 
 
 def lines_of(told: list[tuple[float, str]], until: float, tick: float = 0.5) -> list[str]:

@@ -57,11 +57,6 @@ def test_exit_codes_are_in_the_table(error: type[UsageError]) -> None:
     assert re.search(rf"^\| {error.exit_code} \|", TEXT, re.MULTILINE)
 
 
-def test_every_link_leads_somewhere() -> None:
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", TEXT):
-        assert (README.parent / target).exists(), target
-
-
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "cpu8"])
 def test_encoder_files_are_named(precision: str) -> None:
     assert f"`{ENCODER_NAMES[precision]}`" in TEXT

@@ -22,7 +22,6 @@ from benchmarks.gpu.measuring import Device
 from benchmarks.gpu.reasons import NotMeasured
 from stprompt_edge.geometry import Geometry
 from stprompt_edge.preprocess import Preprocessing
-from stprompt_edge.runtime.backends.cuda.kernels import Nv12Frame
 from stprompt_edge.runtime.backends.cuda.kernels.compile import SOURCE
 from stprompt_edge.runtime.backends.cuda.kernels.job import (
     THREADS,
@@ -38,6 +37,7 @@ from stprompt_edge.runtime.backends.cuda.kernels.job import (
     set_buffers,
     set_source,
 )
+from stprompt_edge.runtime.frames import Nv12Frame
 
 WINDOWS = 12
 HOST_HARNESS = Path(__file__).parents[2] / "tests" / "runtime" / "backends" / "cuda" / "kernels" / "host.cpp"

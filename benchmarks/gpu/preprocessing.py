@@ -25,7 +25,8 @@ from benchmarks.gpu.kernel import DeviceFrame, Frame, KernelStream, Launcher, mo
 from benchmarks.gpu.measuring import Device, Run, attempt, clocked, measured
 from stprompt_edge.geometry import Geometry
 from stprompt_edge.preprocess import Preprocessing, Preprocessor, preprocess, resize_to_square
-from stprompt_edge.runtime.backends.cuda.kernels import Nv12Frame, nv12_to_bgr
+from stprompt_edge.runtime.backends.cuda.kernels import nv12_to_bgr
+from stprompt_edge.runtime.frames import Nv12Frame
 from stprompt_edge.runtime.motion import pixel_motion, select_windows
 
 FORMATS = ("bgr", "nv12")

@@ -15,7 +15,8 @@ import numpy as np
 from benchmarks.gpu.driver import CudaPythonDriver, Stream
 from stprompt_edge.geometry import Geometry
 from stprompt_edge.preprocess import Preprocessing
-from stprompt_edge.runtime.backends.cuda.kernels import CudaPreprocessor, Nv12Frame
+from stprompt_edge.runtime.backends.cuda.kernels import CudaPreprocessor
+from stprompt_edge.runtime.frames import Nv12Frame
 
 SIZES = [(1, 1), (7, 5), (227, 225), (641, 359), (640, 360)]
 

@@ -8,10 +8,9 @@ Suffixes: N frames, F fine windows (49), L coarse windows (16), P patches (196).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -26,6 +25,7 @@ from demo.scenes.scene import ANOMALIES, NORMAL, Box, RenderedFrame, SceneSpec, 
 from stprompt_edge.errors import UsageError
 from stprompt_edge.files import write_bytes_atomic
 from stprompt_edge.geometry import Geometry, WindowGrid
+from stprompt_edge.processes import StopFlag, in_processes
 
 SIZE_WH = (320, 180)
 SECONDS, START_S, END_S = 24.0, 8.0, 16.0
@@ -76,10 +76,14 @@ def render_samples(
     """
     if places < 1:
         raise UsageError(f"got {places} places", remedy="render at least one")
-    parts = []
-    for done, part in enumerate(_rendered(seed, places, workers), 1):
-        parts.append(part)
-        progress(done, places)
+    found: dict[int, Samples] = {}
+    rendered = in_processes(
+        range(places), partial(_open_worker, seed), workers, name="rendering", remedy="use fewer workers"
+    )
+    for number, part in rendered:
+        found[number] = part
+        progress(len(found), places)
+    parts = [found[number] for number in range(places)]
     jpegs = [jpeg for part in parts for jpeg in part.jpegs]
     tensors: dict[str, NDArray] = {
         "jpegs": np.concatenate(jpegs),
@@ -111,13 +115,8 @@ def load_samples(path: Path) -> Samples:
     return samples
 
 
-def _rendered(seed: int, places: int, workers: int) -> Iterator[Samples]:
-    if workers <= 1:
-        for number in range(places):
-            yield render_place(seed, number)
-        return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(render_place, [seed] * places, range(places), chunksize=4)
+def _open_worker(seed: int, stop: StopFlag) -> Callable[[int], Samples]:
+    return partial(render_place, seed)
 
 
 def render_place(seed: int, number: int) -> Samples:

@@ -11,8 +11,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +22,10 @@ from demo.scenes.scene import FPS, Box, render_video
 from demo.scenes.video_file import write_video
 from stprompt_edge.errors import UsageError
 from stprompt_edge.files import disk_errors, write_text_atomic
+from stprompt_edge.processes import StopFlag, in_processes
 
 SCHEMA = 1
 LABELS, ANNOTATIONS = "labels.csv", "annotations.json"
-
-Progress = Callable[[int, int, str], None]
 
 
 def render_dataset(
@@ -40,7 +38,7 @@ def render_dataset(
     fps: int = FPS,
     size_wh: tuple[int, int] = (320, 180),
     workers: int = 1,
-    progress: Progress | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
 ) -> list[PlannedVideo]:
     """Renders a data set into out, which is made if need be; labels.csv is written last and says that it is complete.
 
@@ -61,8 +59,9 @@ def render_dataset(
     for split in {video.split for video in videos}:
         with disk_errors(out / split):
             (out / split).mkdir(parents=True, exist_ok=True)
-    annotations: dict[str, Any] = {}
-    for finished, (video, annotated) in enumerate(_rendered(out, videos, workers), start=1):
+    annotations: dict[str, Any] = {video.name: None for video in videos}  # in this order, whichever ends first
+    rendered = in_processes(videos, partial(_open_worker, out), workers, name="rendering", remedy="use fewer workers")
+    for finished, (video, annotated) in enumerate(rendered, start=1):
         annotations[video.name] = annotated
         if progress is not None:
             progress(finished, len(videos), video.name)
@@ -72,14 +71,8 @@ def render_dataset(
     return videos
 
 
-def _rendered(out: Path, videos: Sequence[PlannedVideo], workers: int) -> Iterator[tuple[PlannedVideo, dict[str, Any]]]:
-    """Each video with its annotation, in order."""
-    if workers <= 1:
-        for video in videos:
-            yield video, render_file(out, video)
-        return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield from zip(videos, pool.map(render_file, [out] * len(videos), videos), strict=True)
+def _open_worker(out: Path, stop: StopFlag) -> Callable[[PlannedVideo], dict[str, Any]]:
+    return partial(render_file, out)
 
 
 def render_file(out: Path, video: PlannedVideo) -> dict[str, Any]:

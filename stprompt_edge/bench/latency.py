@@ -18,12 +18,15 @@ from stprompt_edge.doctor.parsers import parse_cpu_flags
 from stprompt_edge.errors import SourceError
 from stprompt_edge.masking import masked_source
 from stprompt_edge.preprocess import Preprocessor
-from stprompt_edge.runtime.backends.base import Backend, Encoded
-from stprompt_edge.runtime.detector import Detector, LocalizeWhen
-from stprompt_edge.runtime.records import CameraFrame, StageLatency
+from stprompt_edge.runtime.backends.base import Backend
+from stprompt_edge.runtime.batcher import Batcher
+from stprompt_edge.runtime.frames import CameraFrame
+from stprompt_edge.runtime.observer import LocalizeWhen, Observer
+from stprompt_edge.runtime.records import StageLatency
 from stprompt_edge.runtime.sampler import default_stride
 from stprompt_edge.runtime.sources import open_source
 from stprompt_edge.runtime.timing import StageTimer, peak_rss_mib
+from stprompt_edge.runtime.track import EncodeRequest, FrameEmbeddings
 from stprompt_edge.runtime.watch import versions
 
 CAMERA_FPS = 25.0  # a common camera, for "how many cameras is that"
@@ -107,9 +110,7 @@ def bench(
     """
     feature = _with_motion(bundle, "feature")
     recorder = _Recorder(backend)
-    watch = _measure(
-        _with_motion(bundle, "pixel"), recorder, frames, "never", after_step=recorder.repeat, timers=[recorder.timer]
-    )
+    watch = _measure(_with_motion(bundle, "pixel"), backend, frames, "never", recorder=recorder)
     bare = recorder.timer.summary()["bare"]
     watch_all = _measure(feature, backend, frames, "never")
     locate = _measure(feature, backend, frames, "always")
@@ -136,48 +137,53 @@ def bench(
     )
 
 
-class _Recorder:
-    """A backend that can repeat its last encoder call, timed alone."""
+class _Recorder(Batcher):
+    """Can repeat the last call of the encoder, timed alone."""
 
     def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-        self._inputs: tuple[Any, ...] | None = None
-        self.heads = backend.heads
+        super().__init__(backend)
+        self._requests: Sequence[EncodeRequest] = ()
         self.timer = StageTimer()
 
-    def encode(self, image: NDArray[np.float32], fine: NDArray[np.int64], coarse: NDArray[np.int64]) -> Encoded:
-        self._inputs = image, fine, coarse
-        return self._backend.encode(image, fine, coarse)
+    def encode(self, requests: Sequence[EncodeRequest]) -> list[FrameEmbeddings]:
+        """See `Batcher.encode`."""
+        self._requests = requests
+        return super().encode(requests)
 
     def repeat(self) -> None:
-        if self._inputs is not None:
+        """Once for each step that has encoded."""
+        if self._requests:
             with self.timer.measure("bare"):
-                self._backend.encode(*self._inputs)
-            self._inputs = None
+                super().encode(self._requests)
+            self._requests = ()
 
 
 def _measure(
     bundle: Bundle,
-    backend: Any,
+    backend: Backend,
     frames: Sequence[CameraFrame],
     localize: LocalizeWhen,
-    after_step: Callable[[], None] = lambda: None,
-    timers: Sequence[StageTimer] = (),
+    *,
+    recorder: _Recorder | None = None,
+    device_frames: bool = False,
 ) -> dict[str, StageLatency]:
-    detector = Detector(bundle, backend, localize=localize)
+    observer = Observer(bundle, backend, localize=localize, batcher=recorder, device_frames=device_frames)
     for position, frame in enumerate(frames):
         if position == WARM_UP_STEPS:
-            for timer in (detector.timer, *timers):
-                timer.clear()
-        detector.push(frame)
-        after_step()
-    return detector.timer.summary()
+            observer.timer.clear()
+            if recorder:
+                recorder.timer.clear()
+        observer.push(frame)
+        if recorder:
+            recorder.repeat()
+    return observer.timer.summary()
 
 
 def _measure_device(bundle: Bundle, backend: Backend, frames: Sequence[CameraFrame]) -> dict[str, StageLatency] | None:
     """The watch step with preprocessing on the device; None where that is not to be had."""
-    detector = Detector(bundle, backend, localize="never")
-    return _measure(bundle, backend, frames, "never") if detector.on_device else None
+    if not Observer(bundle, backend, localize="never").on_device:
+        return None
+    return _measure(bundle, backend, frames, "never", device_frames=True)
 
 
 def _with_motion(bundle: Bundle, motion: str) -> Bundle:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from stprompt_edge.bundle import ENCODER_NAMES, check_replaceable, load_bundle
@@ -11,13 +10,12 @@ from stprompt_edge.calibration.staging import check_own_files
 from stprompt_edge.files import check_writable
 from stprompt_edge.imports import import_failure
 from stprompt_edge.overwriting import Input, check_outputs
+from stprompt_edge.progress import StepProgress
 from stprompt_edge.runtime.source_files import source_files
-
-Progress = Callable[[str, float], None]  # what is being done, and the fraction of the whole that is done
 
 
 def calibrate_int8(
-    path: Path, settings: Int8Settings, progress: Progress = lambda what, done: None
+    path: Path, settings: Int8Settings, progress: StepProgress = lambda what, done: None
 ) -> tuple[Int8Calibration, tuple[Path, ...]]:
     """Quantize a bundle's encoder from footage, judge it, and put it into the bundle; whole or not at all.
 

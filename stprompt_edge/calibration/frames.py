@@ -18,17 +18,16 @@ from stprompt_edge.bundle import Bundle
 from stprompt_edge.errors import UsageError
 from stprompt_edge.masking import masked_source
 from stprompt_edge.preprocess import Preprocessor
+from stprompt_edge.progress import StepProgress
 from stprompt_edge.runtime.addresses import file_path
+from stprompt_edge.runtime.frames import CameraFrame
 from stprompt_edge.runtime.motion import SecondDifference, pixel_motion, select_windows
-from stprompt_edge.runtime.records import CameraFrame
 from stprompt_edge.runtime.sampler import default_stride
 from stprompt_edge.runtime.sources import Source, expected_frames, open_source
 
 GATE_FRAMES = 12  # to judge by
 FEWEST_FRAMES = 8  # to calibrate with; below that a range is what a few pictures happened to hold
 CANDIDATES = 4  # for each frame wanted: short footage is looked at more densely than the stride until it gives so many
-
-FrameListener = Callable[[str, float], None]  # told what is read, and the fraction that is done
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +51,7 @@ class Choice:
     looked_at: int  # N
 
 
-def choose_frames(sources: Sequence[str], bundle: Bundle, count: int, listener: FrameListener) -> Choice:
+def choose_frames(sources: Sequence[str], bundle: Bundle, count: int, listener: StepProgress) -> Choice:
     """Look through the footage and choose.
 
     Args:

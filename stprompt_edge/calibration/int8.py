@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
 
-from stprompt_edge.bundle import ENCODER_NAMES, Bundle, ParityFigures, load_bundle, seal_bundle
-from stprompt_edge.calibration.command import Progress
+from stprompt_edge.bundle import ENCODER, ENCODER_NAMES, Bundle, ParityFigures, load_bundle, seal_bundle
 from stprompt_edge.calibration.costs import layer_costs
 from stprompt_edge.calibration.frames import Choice, choose_frames, read_frames
 from stprompt_edge.calibration.layers import Layer, find_layers, layer_labels
@@ -30,7 +29,8 @@ from stprompt_edge.export.quantize import fold_weights
 from stprompt_edge.export.smoothing import smooth
 from stprompt_edge.masking import masked_source
 from stprompt_edge.preprocess import Preprocessor
-from stprompt_edge.runtime.records import CameraFrame
+from stprompt_edge.progress import StepProgress, counter, part_of
+from stprompt_edge.runtime.frames import CameraFrame
 
 INT8_NAME = ENCODER_NAMES["int8"]
 LOCATE_EVERY = 4  # of the frames to calibrate with one in so many is seen by all windows, the others as when watching
@@ -91,7 +91,7 @@ class Int8Calibrator:
         progress: told what is being done.
     """
 
-    def __init__(self, bundle: Bundle, settings: Int8Settings, dataset: Dataset | None, progress: Progress) -> None:
+    def __init__(self, bundle: Bundle, settings: Int8Settings, dataset: Dataset | None, progress: StepProgress) -> None:
         self._bundle = bundle
         self._settings = settings
         self._dataset = dataset
@@ -99,7 +99,7 @@ class Int8Calibrator:
 
     def run(self) -> tuple[Int8Calibration, tuple[Path, ...]]:
         """See `command.calibrate_int8`."""
-        part = _part(self._progress, _CHOOSE, _MEASURE)
+        part = part_of(self._progress, _CHOOSE, _MEASURE)
         choice = choose_frames(self._settings.footage, self._bundle, self._settings.frames, part)
         feeds, gate = self._read(choice)
         quantizable = self._prepare(feeds)
@@ -131,10 +131,10 @@ class Int8Calibrator:
         model = smooth(folded, measure_activations(folded, evenly(every_window, SMOOTHING_FRAMES)), ROUNDING).model
         layers = find_layers(model.graph)
         names = sorted({layer.activation for layer in layers})
-        part = _part(self._progress, _MEASURE, _COSTS)
-        each = _counter(part, f"measuring ranges, {self._settings.method}", len(feeds))
+        part = part_of(self._progress, _MEASURE, _COSTS)
+        each = counter(part, f"measuring ranges, {self._settings.method}", len(feeds))
         ranges = measure_ranges(model, names, feeds, self._settings.method, each)
-        each = _counter(_part(self._progress, _COSTS, _GATE), "measuring what each layer costs", len(layers))
+        each = counter(part_of(self._progress, _COSTS, _GATE), "measuring what each layer costs", len(layers))
         costs = layer_costs(model, layers, ranges, evenly(every_window, COST_FRAMES), each)
         return Quantizable(model=model, layers=layers, labels=layer_labels(folded.graph), ranges=ranges, costs=costs)
 
@@ -150,7 +150,7 @@ class Int8Calibrator:
                 continue
             every, image = len(feeds) % LOCATE_EVERY == 0, preprocess(frame.image_bgr).image[None]
             windows = (fine, coarse) if every else (one.windows[None], coarse[:, :0])
-            feeds.append(dict(zip(("image", "fine", "coarse"), (image, *windows), strict=True)))
+            feeds.append(ENCODER.feed(image, *windows))
         return feeds, gate
 
     def _search(
@@ -183,15 +183,15 @@ class Int8Calibrator:
         return seal_bundle(folder, self._bundle.manifest)
 
     def _trace(self, bundle: Bundle, precision: str, frames: Sequence[CameraFrame], start: float) -> Trace:
-        part = _part(self._progress, start, (start + _SCORE) / 2)
-        return trace(bundle, precision, frames, _counter(part, f"parity gate: {precision}", len(frames)))
+        part = part_of(self._progress, start, (start + _SCORE) / 2)
+        return trace(bundle, precision, frames, counter(part, f"parity gate: {precision}", len(frames)))
 
     def _compare_auc(self, folder: Path, dataset: Dataset) -> AucFigures:
         found, of = {}, "frames"
         middle = (_SCORE + _END) / 2
         for precision, start, stop in (("fp32", _SCORE, middle), ("int8", middle, _END)):
             settings = EvaluationSettings(precision=precision)
-            part = _part(self._progress, start, stop)
+            part = part_of(self._progress, start, stop)
             figures = evaluate_bundle(load_bundle(folder), dataset, settings, progress=part).figures
             of, ranking = ("frames", figures.frames) if figures.frames else ("videos", figures.videos)
             if ranking is None:
@@ -236,20 +236,3 @@ def _refusal(done: Int8Calibration, report: Path) -> CheckFailed:
         remedy=f"try another --method or more footage, use fp16, or keep it with --force; {report} names the layers, "
         "the bundle is as it was",
     )
-
-
-def _part(progress: Progress, start: float, stop: float) -> Progress:
-    """Progress of a part of the whole."""
-    return lambda what, done: progress(what, start + (stop - start) * done)
-
-
-def _counter(progress: Progress, what: str, total: int) -> Callable[[], None]:
-    """What is called after each of `total` equal pieces."""
-    done = 0
-
-    def each() -> None:
-        nonlocal done
-        done += 1
-        progress(what, done / total)
-
-    return each

@@ -15,7 +15,8 @@ from stprompt_edge.calibration.records import Int8Calibration, LayerRow
 from stprompt_edge.export.parity import MIN_COSINE
 from stprompt_edge.files import disk_errors, write_bytes_atomic, write_text_atomic
 from stprompt_edge.masking import masked_source
-from stprompt_edge.reports.theme import LIGHT, Chart, Theme, shortened
+from stprompt_edge.reports.charts import DASHED, Chart, named_rows
+from stprompt_edge.reports.theme import LIGHT, Theme
 from stprompt_edge.runtime.recording.plain_json import json_text
 
 REPORT_NAMES = JSON_NAME, TABLE_NAME, PICTURE_NAME = "int8.json", "layers.csv", "layers.png"
@@ -86,13 +87,11 @@ def _draw(figure: Any, theme: Theme, rows: Sequence[LayerRow]) -> None:
         places = [place for place, row in enumerate(rows) if row.int8 is int8]
         if places:
             axes.barh(places, [costs[place] for place in places], color=colour, height=0.7, label=name)
-    axes.axvline(1 - MIN_COSINE, color=theme.alarm, linestyle="--", linewidth=0.8)
+    axes.axvline(1 - MIN_COSINE, color=theme.alarm, **DASHED)
     axes.set_xscale("log")
     axes.set_xlim(left=_LEAST_COST)
     axes.xaxis.set_major_formatter(lambda cost, _: f"{cost:.0e}")
-    axes.set_yticks(range(len(rows)), [shortened(row.label, _LABEL_LENGTH) for row in rows], fontsize=6)
-    axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.grid(axis="y", visible=False)
+    named_rows(axes, [row.label for row in rows], length=_LABEL_LENGTH, size=6)
     axes.set_xlabel("cosine to fp32 lost with this layer alone in int8")
     figure.legend(loc="outside upper right", ncols=2)
 

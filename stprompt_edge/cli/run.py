@@ -93,8 +93,7 @@ def _run(camera: CameraConfig, bundle: Path, backend: str, settings: RunSettings
         console.print(one_line(f"warning: {line}", style="yellow"))
 
     choice = open_backend(backend, loaded)
-    threshold = settings.threshold if settings.threshold is not None else loaded.manifest.alarm.threshold_on
-    with choice.backend as engine, stop_on_signal() as stop, live_run(console, threshold) as show:
+    with choice.backend as engine, stop_on_signal() as stop, live_run(console) as show:
         console.print(one_line(f"{engine.description} ({choice.reason})", "dim"))
         result = run_pipeline(camera, loaded, engine, settings, stop=stop, on_progress=show, warn=warn)
     console.print(run_report(result, told))
@@ -105,7 +104,7 @@ def _run(camera: CameraConfig, bundle: Path, backend: str, settings: RunSettings
 
 
 @contextmanager
-def live_run(console: Console, threshold: float) -> Iterator[Callable[[Progress], None]]:
+def live_run(console: Console) -> Iterator[Callable[[Progress], None]]:
     """A live line of progress and one of the score; yields what the pipeline reports to."""
     from rich.live import Live
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
@@ -129,7 +128,7 @@ def live_run(console: Console, threshold: float) -> Iterator[Callable[[Progress]
                 total=progress.camera_frames,
                 fps=progress.frames_per_second,
             )
-            live.update(Group(bar, score_line(progress, threshold)))
+            live.update(Group(bar, score_line(progress)))
 
         yield show
 
@@ -144,9 +143,10 @@ def progress_line(progress: Progress) -> str:
     )
 
 
-def score_line(progress: Progress, threshold: float) -> Text:
-    """The score as a bar with the threshold marked, and the number of events."""
-    filled, mark = round(progress.score * SCORE_WIDTH), min(int(threshold * SCORE_WIDTH), SCORE_WIDTH - 1)
+def score_line(progress: Progress) -> Text:
+    """The score as a bar with the threshold that alarms marked, and the number of events."""
+    filled = round(progress.score * SCORE_WIDTH)
+    mark = min(int(progress.threshold_on * SCORE_WIDTH), SCORE_WIDTH - 1)
     line = Text("score ")
     for position in range(SCORE_WIDTH):
         style = "red" if progress.alarm else "green"

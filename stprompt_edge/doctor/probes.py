@@ -90,7 +90,7 @@ def probe_extras(machine: Machine) -> tuple[Check, ...]:
     """The optional extras, from package metadata only: some of them take seconds to import."""
     extras: dict[str, list[Requirement]] = defaultdict(list)
     for r in _requirements():
-        if _extra(r) not in ("", "dev") and _applies(r):
+        if _extra(r) not in ("", "dev", "docs") and _applies(r):
             extras[_extra(r)].append(r)
     checks = []
     for extra, requirements in extras.items():

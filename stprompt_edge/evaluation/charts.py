@@ -21,7 +21,8 @@ from stprompt_edge.evaluation.records import (
     Picture,
     ScoredVideo,
 )
-from stprompt_edge.reports.theme import WIDTH_IN, Chart, Theme, percent, shortened
+from stprompt_edge.reports.charts import DASHED, DOTTED, WIDTH_IN, Chart, named_rows, percent, shortened
+from stprompt_edge.reports.theme import Theme
 
 MAX_TIMELINES = 12
 _MAX_CURVE_POINTS = 2000  # of a line; a picture has fewer columns
@@ -143,7 +144,7 @@ def draw_timeline(axes: Any, theme: Theme, video: ScoredVideo, threshold: float 
     axes.stairs(video.judged, edges, color=theme.calm, fill=True, alpha=0.16, lw=0)
     axes.stairs(video.judged, edges, baseline=None, color=theme.calm, lw=1.1)
     if threshold is not None:
-        axes.axhline(threshold, color=theme.alarm, lw=0.8, ls=(0, (5, 4)))
+        axes.axhline(threshold, color=theme.alarm, **DASHED)
     if video.alarm is not None:
         spans = [(start, end - start) for start, end, on in zip(video.seconds, ends, video.alarm, strict=True) if on]
         axes.broken_barh(spans, (0, 0.07), facecolors=theme.alarm, lw=0)
@@ -184,7 +185,7 @@ def _draw_roc(
     axes, curve = figure.add_subplot(), metrics.roc(labels, scores)
     rows = _thinned(len(curve.thresholds))
     false, true = curve.false_positive_rate[rows], curve.true_positive_rate[rows]
-    axes.plot([0, 1], [0, 1], color=theme.dim, lw=0.8, ls=(0, (2, 4)))
+    axes.plot([0, 1], [0, 1], color=theme.dim, **DOTTED)
     axes.fill_between(false, true, color=theme.calm, alpha=0.12, lw=0)
     axes.plot(false, true, color=theme.calm, lw=1.8, label=f"AUC {metrics.auc(labels, scores):.3f}")
     if threshold is not None:
@@ -203,7 +204,7 @@ def _draw_precision_recall(
     precision, recall, _ = metrics.precision_recall(labels, scores)
     rows = _thinned(len(recall))
     share = float(labels.mean())
-    axes.axhline(share, color=theme.dim, lw=0.8, ls=(0, (2, 4)), label=f"by chance {share:.3f}")
+    axes.axhline(share, color=theme.dim, **DOTTED, label=f"by chance {share:.3f}")
     axes.fill_between(recall[rows], precision[rows], color=theme.calm, alpha=0.12, lw=0, step="post")
     label = f"AP {metrics.average_precision(labels, scores):.3f}"
     axes.plot(recall[rows], precision[rows], color=theme.calm, lw=1.8, drawstyle="steps-post", label=label)
@@ -264,7 +265,7 @@ def _draw_alarms(figure: Any, theme: Theme, alarm: AlarmFigures, x_name: str, na
         panels[-1].set_xlim(0, most * 1.05)
         panels[-1].xaxis.set_major_formatter(lambda rate, _: f"{rate:g}")
         for axes in panels:
-            axes.axvline(ALARM_BUDGET, color=theme.dim, lw=0.8, ls=(0, (2, 4)))
+            axes.axvline(ALARM_BUDGET, color=theme.dim, **DOTTED)
     panels[0].legend(loc="best")
     hours = f" ({alarm.normal_hours:.2g} h)" if rates else ""
     panels[-1].set_xlabel(_AXES[x_name] + hours)
@@ -295,14 +296,12 @@ def _mark_points(axes: Any, theme: Theme, alarm: AlarmFigures, x_name: str, name
 def _draw_classes(figure: Any, theme: Theme, evaluation: Evaluation) -> None:
     axes = figure.add_subplot()
     names, values = list(evaluation.figures.classes), list(evaluation.figures.classes.values())
-    places = np.arange(len(names))[::-1]
-    axes.barh(places, values, height=0.62, color=theme.calm, alpha=0.85)
-    for place, value in zip(places, values, strict=True):
+    axes.barh(range(len(names)), values, height=0.62, color=theme.calm, alpha=0.85)
+    for place, value in enumerate(values):
         axes.text(value + 0.01, place, f"{value:.3f}", va="center", fontsize=8, color=theme.ink)
-    axes.axvline(0.5, color=theme.dim, lw=0.8, ls=(0, (2, 4)))
-    axes.set(xlim=(0, 1.1), xlabel="frame AUC against normal frames", xticks=np.linspace(0, 1, 6), yticks=places)
-    axes.set_yticklabels([shortened(name, 28) for name in names], fontsize=8)
-    axes.grid(visible=False, axis="y")
+    axes.axvline(0.5, color=theme.dim, **DOTTED)
+    axes.set(xlim=(0, 1.1), xlabel="frame AUC against normal frames", xticks=np.linspace(0, 1, 6))
+    named_rows(axes, names, length=28, size=8)
 
 
 def _thinned(count: int) -> NDArray[np.int64]:

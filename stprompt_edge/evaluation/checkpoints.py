@@ -11,32 +11,24 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from typing_extensions import Self  # in `typing` from Python 3.11 on
 
 from stprompt_edge.bundle import Bundle, MethodSection
 from stprompt_edge.datasets import LabelledVideo
 from stprompt_edge.errors import SourceError, UsageError
 from stprompt_edge.evaluation.lookahead import smoothed
-from stprompt_edge.evaluation.opening import OpenModel, Outcome, Progress, outcome_of
+from stprompt_edge.evaluation.opening import OpenModel, Outcome, outcome_of
 from stprompt_edge.evaluation.records import EvaluationSettings, ScoredVideo
 from stprompt_edge.evaluation.scoring import anomalies, frame_labels, rows_of
 from stprompt_edge.export.exporting import Model, describe, embed_vocabulary
 from stprompt_edge.features.extraction import feature_path
-from stprompt_edge.features.files import (
-    FeatureOrigin,
-    VideoFeatures,
-    extract_again,
-    load_features,
-    read_header,
-    read_windows,
-)
+from stprompt_edge.features.files import extract_again, load_features, read_header, read_windows
+from stprompt_edge.features.records import FeatureOrigin, VideoFeatures
 from stprompt_edge.geometry import Geometry
 from stprompt_edge.model.branches import anomaly_score
 from stprompt_edge.model.checkpoint import load_checkpoint
@@ -44,13 +36,14 @@ from stprompt_edge.model.clip import load_clip
 from stprompt_edge.model.encoder import PackedEncoder
 from stprompt_edge.model.mil_ranking import MilRanking
 from stprompt_edge.model.stprompt import STPrompt
-from stprompt_edge.runtime.backends.base import Encoded, HeadsOutput
+from stprompt_edge.progress import StepProgress
+from stprompt_edge.runtime.backends.base import Backend, Encoded, HeadsOutput
 from stprompt_edge.runtime.sources import ASSUMED_FPS, open_source
 
 _ROWS = 256  # sampled frames that the heads judge at once: of mil-ranking, 49 windows each, some 100 MB
 
 
-class CheckpointBackend:
+class CheckpointBackend(Backend):
     """The packed encoder and a trained model's heads, fp32, behind the interface of the edge's backends.
 
     Args:
@@ -83,14 +76,6 @@ class CheckpointBackend:
     def close(self) -> None:
         """Nothing to free."""
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
 
 def open_checkpoint(path: Path, settings: EvaluationSettings, threads: int | None) -> OpenModel:
     """Load a checkpoint and the CLIP that it was trained on.
@@ -118,7 +103,7 @@ def open_checkpoint(path: Path, settings: EvaluationSettings, threads: int | Non
 
 
 def score_features(
-    model: OpenModel, videos: Sequence[LabelledVideo], settings: EvaluationSettings, progress: Progress
+    model: OpenModel, videos: Sequence[LabelledVideo], settings: EvaluationSettings, progress: StepProgress
 ) -> Iterator[tuple[LabelledVideo, Outcome]]:
     """Every video with the scores of its features, or with the reason why it has none.
 

@@ -8,12 +8,13 @@ from pathlib import Path
 from stprompt_edge.datasets import Dataset, load_dataset
 from stprompt_edge.evaluation.evaluating import evaluate_path
 from stprompt_edge.evaluation.folder import check_out, write_evaluation
-from stprompt_edge.evaluation.opening import Progress, plan_for
+from stprompt_edge.evaluation.opening import plan_for
 from stprompt_edge.evaluation.records import Evaluation, EvaluationSettings
 from stprompt_edge.features.extraction import feature_files
 from stprompt_edge.files import check_writable
 from stprompt_edge.overwriting import Input, given_file
-from stprompt_edge.reports.theme import require_matplotlib
+from stprompt_edge.progress import StepProgress
+from stprompt_edge.reports.charts import require_matplotlib
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,7 @@ def _inputs(command: EvaluationCommand, dataset: Dataset) -> list[Input]:
     return [*given, ("folder of features", features), *files, *(("video", video.path) for video in dataset.videos)]
 
 
-def evaluate(command: EvaluationCommand, progress: Progress) -> tuple[Evaluation, tuple[Path, ...]]:
+def evaluate(command: EvaluationCommand, progress: StepProgress) -> tuple[Evaluation, tuple[Path, ...]]:
     """Evaluate and write; whatever can be refused is refused before the first video.
 
     Returns:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from stprompt_edge.bundle import MANIFEST_NAME, Bundle, describe_file
+from stprompt_edge.bundle import MANIFEST_NAME, Bundle, cautions, describe_bundle, describe_file
 from stprompt_edge.datasets import Dataset, LabelledVideo
 from stprompt_edge.datasets.records import SPLITS
 from stprompt_edge.errors import UsageError
@@ -13,7 +13,7 @@ from stprompt_edge.evaluation import metrics
 from stprompt_edge.evaluation.figures import median_spacing, offline_figures, streaming_figures
 from stprompt_edge.evaluation.metrics import SECONDS_PER_HOUR
 from stprompt_edge.evaluation.notes import notes_on
-from stprompt_edge.evaluation.opening import OpenModel, Outcome, Plan, Progress, plan_for, score_videos
+from stprompt_edge.evaluation.opening import OpenModel, Outcome, Plan, plan_for, score_videos
 from stprompt_edge.evaluation.records import (
     DatasetFacts,
     Evaluation,
@@ -22,8 +22,8 @@ from stprompt_edge.evaluation.records import (
     ModelFacts,
     ScoredVideo,
 )
+from stprompt_edge.progress import StepProgress
 from stprompt_edge.runtime.backends.base import Backend
-from stprompt_edge.runtime.watch import cautions, describe_bundle
 
 
 def evaluate_bundle(
@@ -32,7 +32,7 @@ def evaluate_bundle(
     settings: EvaluationSettings | None = None,
     *,
     backend: Backend | None = None,
-    progress: Progress = lambda what, done: None,
+    progress: StepProgress = lambda what, done: None,
 ) -> Evaluation:
     """Evaluate a bundle on the videos of a split.
 
@@ -63,7 +63,7 @@ def evaluate_bundle(
 
 
 def evaluate_path(
-    path: Path, dataset: Dataset, settings: EvaluationSettings, *, progress: Progress = lambda what, done: None
+    path: Path, dataset: Dataset, settings: EvaluationSettings, *, progress: StepProgress = lambda what, done: None
 ) -> Evaluation:
     """Evaluate the bundle or the checkpoint at a path.
 
@@ -103,7 +103,7 @@ def videos_of(dataset: Dataset, settings: EvaluationSettings) -> tuple[LabelledV
     return videos
 
 
-def _evaluate(plan: Plan, model: OpenModel, dataset: Dataset, progress: Progress) -> Evaluation:
+def _evaluate(plan: Plan, model: OpenModel, dataset: Dataset, progress: StepProgress) -> Evaluation:
     settings = plan.settings
     videos = videos_of(dataset, settings)
     metrics.import_sklearn_metrics()  # better now than after hours of scoring
@@ -132,7 +132,7 @@ def _evaluate(plan: Plan, model: OpenModel, dataset: Dataset, progress: Progress
 
 
 def _outcomes(
-    plan: Plan, model: OpenModel, videos: Sequence[LabelledVideo], progress: Progress
+    plan: Plan, model: OpenModel, videos: Sequence[LabelledVideo], progress: StepProgress
 ) -> Iterable[tuple[LabelledVideo, Outcome]]:
     if plan.settings.features is None:
         return score_videos(plan, model, videos, progress)

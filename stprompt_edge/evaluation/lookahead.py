@@ -1,4 +1,4 @@
-"""Scores at other lookaheads without encoding again: the kernel and the scorer run over what the detector recorded.
+"""Scores at other lookaheads without encoding again: the kernel and the scorer run over what a track gave.
 
 Only the adapter's kernel knows of lookahead, so the vectors that go into it are the same for all.
 
@@ -12,8 +12,9 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from stprompt_edge.runtime.scoring import Scorer
+from stprompt_edge.runtime.methods.base import Scorer
 from stprompt_edge.runtime.temporal import StreamingKernel, kernel_reach
+from stprompt_edge.runtime.track import TrackedFrame
 
 LOOKAHEADS = (0, 1, 2, 3, 4, 6, 8, 12, 24)
 
@@ -24,19 +25,19 @@ def lookaheads(sigma: float) -> tuple[int | None, ...]:
 
 
 class Recorder:
-    """Takes what `Detector` tells through `on_features`."""
+    """Keeps the embedding of each sampled frame, and the vector that was smoothed."""
 
     def __init__(self) -> None:
         self._x_clip: list[NDArray[np.float32]] = []
         self._features: list[NDArray[np.float32]] = []
 
-    def __call__(self, x_clip_D: NDArray[np.float32], features: NDArray[np.float32]) -> None:
+    def add(self, tracked: TrackedFrame) -> None:
         """The next sampled frame."""
-        self._x_clip.append(x_clip_D)
-        self._features.append(features)
+        self._x_clip.append(tracked.embedded.x_clip_D)
+        self._features.append(tracked.features)
 
     def scores(self, scorer: Scorer, sigma: float, lookahead: int | None) -> NDArray[np.float64]:
-        """[T] what a `Detector` with this lookahead gives for the recorded stream."""
+        """[T] what a `Track` with this lookahead gives for the recorded stream."""
         contexts = smoothed(self._features, scorer.width, sigma, lookahead)
         return np.array(
             [scorer.score(context, x_clip).score for context, x_clip in zip(contexts, self._x_clip, strict=True)],

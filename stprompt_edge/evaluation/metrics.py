@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from stprompt_edge.errors import UsageError
 from stprompt_edge.imports import import_failure
-from stprompt_edge.runtime.alarm import Alarm, AlarmSettings
+from stprompt_edge.runtime.alarm import AlarmSettings, Hysteresis
 
 TIOU_SCORE = 0.5  # Liu & Ma 2019: a frame counts where its score reaches this
 SECONDS_PER_HOUR = 3600.0
@@ -232,7 +232,7 @@ def alarm_states(scores: ArrayLike, seconds: ArrayLike, settings: AlarmSettings)
     if scores_T.shape != seconds_T.shape or (np.diff(seconds_T) <= 0).any():
         what = f"{len(scores_T)} scores at {len(seconds_T)} times, or times that do not rise"
         raise UsageError(what, remedy="give one rising time per score")
-    alarm = Alarm(settings)
+    alarm = Hysteresis(settings)
     return np.array(
         [alarm.update(at, score) for at, score in zip(seconds_T.tolist(), scores_T.tolist(), strict=True)], bool
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from stprompt_edge.bundle import Bundle
+from stprompt_edge.bundle import Bundle, cautions
 from stprompt_edge.datasets import Dataset
 from stprompt_edge.errors import UsageError
 from stprompt_edge.evaluation.figures import median_spacing
@@ -16,7 +16,7 @@ from stprompt_edge.evaluation.records import (
     ScoredVideo,
 )
 from stprompt_edge.runtime.sources import ASSUMED_FPS
-from stprompt_edge.runtime.watch import assumed_rate, cautions
+from stprompt_edge.runtime.watch import assumed_rate
 from stprompt_edge.vocabulary import Vocabulary
 
 SPACING_TOLERANCE = 0.1  # the adapter's kernel counts sampled frames, so figures move with their spacing

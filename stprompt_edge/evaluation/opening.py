@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from stprompt_edge.bundle import ENCODER_NAMES, MANIFEST_NAME, Bundle, load_bundle
 from stprompt_edge.datasets import LabelledVideo
-from stprompt_edge.errors import EnvironmentFailure, SourceError, StpromptEdgeWarning, UsageError, nearest
+from stprompt_edge.errors import SourceError, UsageError, nearest
 from stprompt_edge.evaluation.records import EvaluationSettings, ScoredVideo
 from stprompt_edge.evaluation.scoring import VideoScorer
+from stprompt_edge.processes import StopFlag, in_processes
+from stprompt_edge.progress import StepProgress
 from stprompt_edge.runtime.backends import open_backend
 from stprompt_edge.runtime.backends.base import Backend
 from stprompt_edge.runtime.backends.onnx import OnnxBackend
 
-Progress = Callable[[str, float], None]  # told what is done now, and the fraction done
 Outcome = ScoredVideo | str  # or why the video was skipped
 
 _Result = TypeVar("_Result")
@@ -112,7 +107,7 @@ def plan_for(path: Path, settings: EvaluationSettings) -> Plan:
 
 
 def score_videos(
-    plan: Plan, model: OpenModel, videos: Sequence[LabelledVideo], progress: Progress
+    plan: Plan, model: OpenModel, videos: Sequence[LabelledVideo], progress: StepProgress
 ) -> Iterator[tuple[LabelledVideo, Outcome]]:
     """Every video with its scores, or with the reason why it has none, in the order of completion."""
     if not plan.in_processes(videos):
@@ -122,7 +117,12 @@ def score_videos(
             report(0.0)
             yield video, outcome_of(lambda video=video, report=report: scorer(video, report))  # type: ignore[misc]
         return
-    yield from _score_in_processes(plan, videos, progress)
+    scored = in_processes(
+        videos, partial(_open_worker, plan), plan.settings.processes, name="evaluation", remedy="use fewer --processes"
+    )
+    for done, (video, outcome) in enumerate(scored, 1):
+        progress(video.name, done / len(videos))
+        yield video, outcome
 
 
 def outcome_of(work: Callable[[], _Result]) -> _Result | str:
@@ -133,55 +133,14 @@ def outcome_of(work: Callable[[], _Result]) -> _Result | str:
         return exc.what
 
 
-def _score_in_processes(
-    plan: Plan, videos: Sequence[LabelledVideo], progress: Progress
-) -> Iterator[tuple[LabelledVideo, Outcome]]:
-    context = multiprocessing.get_context("spawn")  # ONNX Runtime's threads do not survive a fork
-    stopping = context.Event()
-    workers = min(plan.settings.processes, len(videos))
-    pool = ProcessPoolExecutor(workers, context, _prepare_worker, (plan, stopping))
-    try:
-        futures = {pool.submit(_score_in_worker, video): video for video in videos}
-        for done, future in enumerate(as_completed(futures), 1):
-            progress(futures[future].name, done / len(videos))
-            yield futures[future], future.result()
-    except BrokenProcessPool as exc:
-        raise EnvironmentFailure(
-            "a process of the evaluation was killed, perhaps for want of memory", remedy="use fewer --processes"
-        ) from exc
-    finally:  # also after Ctrl-C
-        stopping.set()
-        pool.shutdown(cancel_futures=True)
+def _open_worker(plan: Plan, stop: StopFlag) -> Callable[[LabelledVideo], Outcome]:
+    scorer = plan.open(threads=1).scorer(plan.settings)
 
+    def stop_if_told(done: float) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
 
-_worker: dict[str, Any] = {}  # what this process of the pool scores with
-
-
-def _prepare_worker(plan: Plan, stopping: Any) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command, which sets `stopping`
-    _worker.update(plan=plan, stopping=stopping)
-    warnings.simplefilter("ignore", StpromptEdgeWarning)  # the process that opened the model first has shown it
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """Without this, killing the command would leave its processes behind."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None  # this is a process of the pool
-    parent.join()
-    os._exit(1)
-
-
-def _score_in_worker(video: LabelledVideo) -> Outcome:
-    if "scorer" not in _worker:  # not in `_prepare_worker`: what that raises never reaches the caller
-        plan: Plan = _worker["plan"]
-        _worker["scorer"] = plan.open(threads=1).scorer(plan.settings)
-    return outcome_of(lambda: _worker["scorer"](video, _stop_if_told))
-
-
-def _stop_if_told(done: float) -> None:
-    if _worker["stopping"].is_set():
-        raise KeyboardInterrupt
+    return lambda video: outcome_of(lambda: scorer(video, stop_if_told))
 
 
 def _bundle_backend(bundle: Bundle, precision: str | None, threads: int | None) -> Backend:
@@ -196,5 +155,5 @@ def _known(precision: str | None) -> str | None:
     return precision
 
 
-def _fraction_reporter(progress: Progress, name: str, done: int, total: int) -> Callable[[float], None]:
+def _fraction_reporter(progress: StepProgress, name: str, done: int, total: int) -> Callable[[float], None]:
     return lambda fraction: progress(name, (done + fraction) / total)

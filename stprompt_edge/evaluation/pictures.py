@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from stprompt_edge.evaluation.metrics import TIOU_SCORE
 from stprompt_edge.evaluation.records import LocatedFrame, Picture
 from stprompt_edge.evaluation.truth import Area
-from stprompt_edge.runtime.detector import DetectedFrame
 from stprompt_edge.runtime.drawing import draw_boxes, overlay_heat
+from stprompt_edge.runtime.frames import CameraFrame
+from stprompt_edge.runtime.records import Detection
 
 TRUE = (129, 209, 79)  # BGR, the green of the pages in the dark
 _SIDE = 480  # pixels of the long side of each half
@@ -26,7 +27,8 @@ _SHOWN = 4  # of each kind
 @dataclass(frozen=True, kw_only=True)
 class _Candidate:
     located: LocatedFrame
-    detected: DetectedFrame
+    detection: Detection
+    frame: CameraFrame
     area: Area
 
 
@@ -39,9 +41,9 @@ class TellingFrames:
         self._best: _Candidate | None = None
         self._worst: _Candidate | None = None
 
-    def add(self, located: LocatedFrame, detected: DetectedFrame, area: Area) -> None:
+    def add(self, located: LocatedFrame, detection: Detection, frame: CameraFrame, area: Area) -> None:
         """The next localized frame."""
-        rest: _Candidate | None = _Candidate(located=located, detected=detected, area=area)
+        rest: _Candidate | None = _Candidate(located=located, detection=detection, frame=frame, area=area)
         if self._best is None or located.iou > self._best.located.iou:
             self._best, rest = rest, self._best
         if rest and (self._worst is None or _badness(rest.located) > _badness(self._worst.located)):
@@ -52,13 +54,13 @@ class TellingFrames:
         return tuple(self._draw(candidate) for candidate in (self._best, self._worst) if candidate is not None)
 
     def _draw(self, candidate: _Candidate) -> Picture:
-        detection = candidate.detected.detection
+        detection = candidate.detection
         return Picture(
             video=self._video,
             label=self._label,
             seconds=detection.seconds,
             located=candidate.located,
-            jpeg=_jpeg(draw_pair(candidate.detected, candidate.area)),
+            jpeg=_jpeg(draw_pair(detection, candidate.frame, candidate.area)),
         )
 
 
@@ -71,16 +73,16 @@ def choose_pictures(pictures: Sequence[Picture]) -> tuple[tuple[Picture, ...], t
     return tuple(best), tuple(_one_of_each_video(worst)[:_SHOWN])
 
 
-def draw_pair(detected: DetectedFrame, area: Area) -> NDArray[np.uint8]:
+def draw_pair(detection: Detection, frame: CameraFrame, area: Area) -> NDArray[np.uint8]:
     """What is true on the left, the heat map with the predicted boxes on the right: [h, w, 3] BGR uint8."""
-    image = detected.frame.image_bgr
+    image = frame.image_bgr
     height, width = image.shape[:2]
     scale = _SIDE / max(height, width)  # small videos are enlarged, so that lines and words fit all sizes
     size = max(round(width * scale), 1), max(round(height * scale), 1)
     small = np.asarray(
         cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR), np.uint8
     )
-    localization = detected.detection.localization
+    localization = detection.localization
     assert localization is not None  # only localized frames are added
     right = overlay_heat(small, localization.heat_map)
     right = draw_boxes(right, localization.boxes, "", scale=scale)

@@ -1,7 +1,8 @@
-"""One video through the detector that ships, judged against its annotation on the way."""
+"""One video through the observer that ships, judged against its annotation on the way."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,10 +17,13 @@ from stprompt_edge.evaluation.pictures import TellingFrames
 from stprompt_edge.evaluation.records import Anomaly, LocatedFrame, ScoredVideo
 from stprompt_edge.evaluation.truth import AnnotatedFrames
 from stprompt_edge.runtime.backends.base import Backend
-from stprompt_edge.runtime.detector import DetectedFrame, Detector
+from stprompt_edge.runtime.frames import CameraFrame
+from stprompt_edge.runtime.methods import open_method
+from stprompt_edge.runtime.observer import Observer
+from stprompt_edge.runtime.records import Detection, Localization
 from stprompt_edge.runtime.sampler import Sampler, default_stride
-from stprompt_edge.runtime.scoring import make_scorer
 from stprompt_edge.runtime.sources import ASSUMED_FPS, Source, open_source
+from stprompt_edge.runtime.track import TrackedFrame
 
 SAME_ANOMALY_S = 1.0  # intervals closer than this are one anomaly
 
@@ -56,15 +60,16 @@ class VideoScorer:
         """
         with open_source(str(video.path), fps=video.fps_of(self._fps)) as source:
             sampler = self._sampler(source)
-            judge = _Judge(video, self._bundle, sampler.stride)
-            detector = self._detector(judge)
+            observer = self._observer()
+            judge = _Judge(video, self._bundle, sampler.stride, observer.localize if self._streaming else None)
             counted = _Counter(sampler)
-            source.planar = lambda index: detector.on_device
+            source.planar = lambda index: observer.on_device
             total = source.info.frame_count or 0
             for frame in source.frames(counted):
-                judge.take(detector.push(frame))
+                judge.expect(frame)
+                judge.take(observer.push(frame))
                 on_progress(min(frame.index / total, 1.0) if total else 0.0)
-            judge.take(detector.flush())
+            judge.take(observer.flush())
         if not judge.scores:
             raise SourceError("none of its sampled frames can be read", remedy="copy the video again")
         scores = (
@@ -77,19 +82,14 @@ class VideoScorer:
         own = default_stride(method, source.info.known_fps) if self._streaming else method.stride
         return Sampler(own if self._stride is None else self._stride)
 
-    def _detector(self, judge: _Judge) -> Detector:
-        return Detector(
-            self._bundle,
-            self._backend,
-            localize="alarm" if self._streaming else "never",
-            lookahead=0 if self._streaming else None,
-            localize_also=judge.wants if self._streaming else lambda frame: False,
-            on_features=judge.recorder if self._streaming else lambda x_clip_D, features: None,
-            keep_pictures=self._streaming,
-        )
+    def _observer(self) -> Observer:
+        if self._streaming:
+            return Observer(self._bundle, self._backend)
+        return Observer(self._bundle, self._backend, localize="never", lookahead=None, offline=True)
 
     def _other_lookaheads(self, recorder: Recorder) -> dict[int | None, NDArray[np.float64]]:
-        scorer, sigma = make_scorer(self._bundle, self._backend), self._bundle.manifest.method.sigma
+        scorer = open_method(self._bundle, self._backend.heads).scorer
+        sigma = self._bundle.manifest.method.sigma
         return {one: recorder.scores(scorer, sigma, one) for one in lookaheads(sigma) if one != 0}
 
 
@@ -106,10 +106,20 @@ class _Counter:
 
 
 class _Judge:
-    """Collects the detections of one video and compares them with its annotation."""
+    """Collects the detections of one video and compares them with its annotation.
 
-    def __init__(self, video: LabelledVideo, bundle: Bundle, stride: int) -> None:
+    Args:
+        video: annotated.
+        bundle: its heat threshold.
+        stride: camera frames per sampled frame.
+        localize: gives boxes of an annotated frame that has none; None to compare nothing.
+    """
+
+    def __init__(
+        self, video: LabelledVideo, bundle: Bundle, stride: int, localize: Callable[[TrackedFrame], Localization] | None
+    ) -> None:
         self._video = video
+        self._localize = localize
         self._stride = stride
         self._heat_threshold = bundle.manifest.localization.threshold
         self._annotated = AnnotatedFrames(video, stride)
@@ -118,27 +128,33 @@ class _Judge:
         self._seconds: list[float] = []
         self._alarm: list[bool] = []
         self._located: list[LocatedFrame] = []
+        self._expected: dict[int, CameraFrame] = {}  # annotated sampled frames whose detection is still to come
         self.recorder = Recorder()
         self.scores: list[float] = []
 
-    def wants(self, frame: Any) -> bool:
-        """Is this camera frame to be localized, because it is annotated?"""
-        return frame.index in self._annotated.first_of
+    def expect(self, frame: CameraFrame) -> None:
+        """The next sampled frame; its picture is kept until its detection comes, if it is annotated."""
+        if self._localize is not None and frame.index in self._annotated.first_of:
+            self._expected[frame.index] = frame
 
-    def take(self, detected: list[DetectedFrame]) -> None:
+    def take(self, tracked: list[TrackedFrame]) -> None:
         """The next detections."""
-        for one in detected:
+        for one in tracked:
             detection = one.detection
             self._frames.append(detection.frame_index)
             self._seconds.append(detection.seconds)
             self._alarm.append(detection.alarm)
             self.scores.append(detection.score)
-            if detection.localization is not None and self.wants(one.frame):
-                self._compare(one)
+            if self._localize is None:
+                continue
+            self.recorder.add(one)
+            frame = self._expected.pop(detection.frame_index, None)
+            if frame is not None:
+                found = detection.localization or self._localize(one)
+                self._compare(dataclasses.replace(detection, localization=found), frame)
 
-    def _compare(self, one: DetectedFrame) -> None:
-        detection, image = one.detection, one.frame.image_bgr
-        size_wh = image.shape[1], image.shape[0]
+    def _compare(self, detection: Detection, frame: CameraFrame) -> None:
+        size_wh = frame.size_wh
         area = self._annotated.area(detection.frame_index, size_wh)
         if area is None or detection.localization is None:
             return
@@ -149,7 +165,7 @@ class _Judge:
             true_share=area.share(size_wh),
         )
         self._located.append(located)
-        self._telling.add(located, one, area)
+        self._telling.add(located, detection, frame, area)
 
     def finish(self, source: Source, frames: int, scores: dict, *, alarm: bool) -> ScoredVideo:
         """The whole video, its sampled frames all there."""

@@ -31,7 +31,7 @@ from stprompt_edge.bundle import (
     staged_folder,
 )
 from stprompt_edge.errors import UsageError, nearest
-from stprompt_edge.export.gate import Gate, Progress
+from stprompt_edge.export.gate import Gate
 from stprompt_edge.export.graphs import export_encoder, export_heads
 from stprompt_edge.export.half import to_half
 from stprompt_edge.export.parity import check_against_torch, check_heads_against_torch, read_parity_frames
@@ -42,6 +42,7 @@ from stprompt_edge.model.encoder import PackedEncoder
 from stprompt_edge.model.mil_ranking import MilRanking
 from stprompt_edge.model.stprompt import STPrompt
 from stprompt_edge.overwriting import given_file
+from stprompt_edge.progress import StepProgress
 from stprompt_edge.runtime.source_files import source_files
 from stprompt_edge.vocabulary import Vocabulary, load_vocabulary, vocabulary_to_dict
 
@@ -110,7 +111,7 @@ class Model:
 
 
 def export_bundle(
-    model: Model, out: Path, settings: ExportSettings, progress: Progress = lambda what, done: None
+    model: Model, out: Path, settings: ExportSettings, progress: StepProgress = lambda what, done: None
 ) -> Bundle:
     """Write a bundle whole or not at all, after the parity gate.
 
@@ -194,7 +195,7 @@ def describe(model: Model, geometry: Geometry) -> Manifest:
 
 
 def _write_encoders(
-    encoder: PackedEncoder, precisions: Sequence[str], folder: Path, progress: Progress
+    encoder: PackedEncoder, precisions: Sequence[str], folder: Path, progress: StepProgress
 ) -> onnx.ModelProto:
     """fp32 always, since the others are made of it and compared with it; cpu8 is left to the gate."""
     progress("tracing the encoder", 0.05)
@@ -216,7 +217,7 @@ def export_from_names(
     stride: int,
     seed: int | None,
     settings: ExportSettings,
-    progress: Progress = lambda what, done: None,
+    progress: StepProgress = lambda what, done: None,
 ) -> Bundle:
     """`export_bundle` from what a user types: a checkpoint or a vocabulary, and the names of CLIP and its weights.
 

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
 
-from stprompt_edge.bundle import ENCODER_NAMES, Manifest, ParityFigures, load_bundle, seal_bundle
+from stprompt_edge.bundle import ENCODER, ENCODER_NAMES, Manifest, ParityFigures, load_bundle, seal_bundle
 from stprompt_edge.export.activations import Feed, measure_activations, worst_first
 from stprompt_edge.export.parity import Trace, check_parity, compare, trace, within_limits
 from stprompt_edge.export.quantize import fold_weights, quantize_dynamic_int8
 from stprompt_edge.export.smoothing import Smoothed, smooth
 from stprompt_edge.preprocess import Preprocessor
-from stprompt_edge.runtime.records import CameraFrame
+from stprompt_edge.progress import StepProgress, counter, part_of
+from stprompt_edge.runtime.frames import CameraFrame
 
 FLOAT_LAYERS = (0, 4, 12, 24)  # of the 50 products of ViT-B/16, worst first, until the gate is passed
-Progress = Callable[[str, float], None]  # what is being done, and the fraction of the whole that is done
 _START, _CPU8, _END = 0.55, 0.75, 0.97  # of the export's progress
 
 
@@ -40,7 +40,7 @@ class Gate:
     frames: Sequence[CameraFrame]
     source: str
     force: bool
-    progress: Progress
+    progress: StepProgress
 
     def run(self, precisions: Sequence[str], fp32: onnx.ModelProto) -> dict[str, ParityFigures]:
         """Compare each precision with fp32.
@@ -88,16 +88,10 @@ class Gate:
         preprocess = Preprocessor(bundle.preprocessing)
         fine, coarse = (np.arange(n)[None] for n in (bundle.geometry.fine_count, bundle.geometry.coarse_count))
         for frame in self.frames:
-            yield {"image": preprocess(frame.image_bgr).image[None], "fine": fine, "coarse": coarse}
+            yield ENCODER.feed(preprocess(frame.image_bgr).image[None], fine, coarse)
 
     def _trace(self, precision: str, name: str, start: float, stop: float) -> Trace:
-        done = 0
-
-        def each() -> None:
-            nonlocal done
-            done += 1
-            self.progress(f"parity gate: {name}", start + (stop - start) * done / len(self.frames))
-
+        each = counter(part_of(self.progress, start, stop), f"parity gate: {name}", len(self.frames))
         return trace(load_bundle(self.folder), precision, self.frames, each)
 
 

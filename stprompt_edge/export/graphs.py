@@ -1,4 +1,4 @@
-"""torch -> fp32 ONNX: the wrappers that own the forward pass to trace, with the names of its inputs and outputs.
+"""torch -> fp32 ONNX: the wrapper that owns the forward pass to trace; names and shapes are those of `bundle.graphs`.
 
 Suffixes: B batch, K fine windows, L coarse windows, N rows, D width of the embedding.
 """
@@ -9,7 +9,6 @@ import contextlib
 import io
 import logging
 import warnings
-from dataclasses import dataclass
 from typing import Any
 
 import onnx
@@ -17,38 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
+from stprompt_edge.bundle import ANY_SIZE, ENCODER, HEADS, RANKING_HEADS, Graph
 from stprompt_edge.geometry import Geometry
 from stprompt_edge.model.encoder import PackedEncoder
 from stprompt_edge.model.mil_ranking import MilRanking
 from stprompt_edge.model.stprompt import Heads, Logits, STPrompt
 
 OPSET = 18  # first one whose reductions and splits TensorRT 10.3 and ONNX Runtime 1.18 both read without conversion
-
-
-@dataclass(frozen=True)
-class Signature:
-    """Names of a graph's inputs and outputs; `dynamic` names the axes of each input that may have any size."""
-
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    dynamic: dict[str, dict[int, str]]
-
-
-ENCODER = Signature(
-    inputs=("image", "fine", "coarse"),
-    outputs=("frame", "fine_embeddings", "coarse_embeddings"),
-    dynamic={"image": {0: "B"}, "fine": {0: "B", 1: "K"}, "coarse": {0: "B", 1: "L"}},
-)
-HEADS = Signature(
-    inputs=("context", "clip"),
-    outputs=("anomaly_logit", "similarity"),
-    dynamic={"context": {0: "N"}, "clip": {0: "N"}},
-)
-RANKING_HEADS = Signature(
-    inputs=("windows",),
-    outputs=("anomaly_logit", "window_logits"),
-    dynamic={"windows": {0: "N"}},
-)
 
 
 class HeadsGraph(nn.Module):
@@ -93,16 +67,19 @@ def window_examples(geometry: Geometry) -> tuple[Tensor, Tensor]:
     return fine, coarse
 
 
-def _export(module: nn.Module, examples: tuple[Tensor, ...], signature: Signature) -> onnx.ModelProto:
-    axes = {name: Dim(name) for shape in signature.dynamic.values() for name in shape.values()}
-    shapes = {name: {axis: axes[n] for axis, n in shape.items()} for name, shape in signature.dynamic.items()}
+def _export(module: nn.Module, examples: tuple[Tensor, ...], graph: Graph) -> onnx.ModelProto:
+    dims = {axis: Dim(axis) for axis in ANY_SIZE}
+    shapes = {
+        name: {place: dims[axis] for place, axis in enumerate(axes) if isinstance(axis, str) and axis in dims}
+        for name, axes in graph.inputs.items()
+    }
     with _quiet_exporter(), torch.no_grad():
         program: Any = torch.onnx.export(
             module.eval(),
             examples,
             dynamo=True,
-            input_names=signature.inputs,
-            output_names=signature.outputs,
+            input_names=list(graph.inputs),
+            output_names=list(graph.outputs),
             dynamic_shapes=shapes,
             opset_version=OPSET,
             external_data=False,

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import Self  # in `typing` from Python 3.11 on
 
 from stprompt_edge.bundle import Bundle, ParityFigures
 from stprompt_edge.errors import CheckFailed, UsageError
 from stprompt_edge.preprocess import Preprocessor
-from stprompt_edge.runtime.backends.base import Backend, Encoded
+from stprompt_edge.runtime.backends.base import Backend
 from stprompt_edge.runtime.backends.onnx import OnnxBackend
-from stprompt_edge.runtime.detector import Detector, LocalizeWhen
-from stprompt_edge.runtime.records import CameraFrame
+from stprompt_edge.runtime.batcher import Batcher
+from stprompt_edge.runtime.frames import CameraFrame
+from stprompt_edge.runtime.observer import LocalizeWhen, Observer
 from stprompt_edge.runtime.sources import open_source
+from stprompt_edge.runtime.track import EncodeRequest, FrameEmbeddings
 
 if TYPE_CHECKING:  # torch is imported where it is compared with: engines are built on devices that do not have it
     import torch
@@ -66,7 +66,7 @@ def read_parity_frames(source: Path, count: int) -> list[CameraFrame]:
 
 
 def trace(bundle: Bundle, precision: str, frames: Sequence[CameraFrame], each: Callable[[], None]) -> Trace:
-    """Run the whole detector over the frames with one precision, all windows encoded; `each` is called once a frame."""
+    """Run the whole step over the frames with one precision, all windows encoded; `each` is called once a frame."""
     with OnnxBackend(bundle, precision=precision) as backend:
         return trace_backend(bundle, backend, frames, each, "always")
 
@@ -74,7 +74,7 @@ def trace(bundle: Bundle, precision: str, frames: Sequence[CameraFrame], each: C
 def trace_backend(
     bundle: Bundle, backend: Backend, frames: Sequence[CameraFrame], each: Callable[[], None], localize: LocalizeWhen
 ) -> Trace:
-    """Run the whole detector over the frames; `each` is called once a frame.
+    """Run the whole step over the frames; `each` is called once a frame.
 
     Args:
         bundle: of the backend.
@@ -83,38 +83,30 @@ def trace_backend(
         each: told that one is done.
         localize: `always` encodes all windows, `never` only those that the method scores.
     """
-    embeddings: list[NDArray[np.float32]] = []
-    recorder = _Recorder(backend, embeddings, each)
-    detector = Detector(bundle, recorder, localize=localize)
-    found = [detected for frame in frames for detected in detector.push(frame)] + detector.flush()
+    recorder = _Recorder(backend, each)
+    observer = Observer(bundle, backend, localize=localize, device_frames=False, batcher=recorder)
+    found = [tracked for frame in frames for tracked in observer.push(frame)] + observer.flush()
     return Trace(
-        embeddings=np.concatenate(embeddings),
-        scores=np.array([detected.detection.score for detected in found], np.float32),
+        embeddings=np.concatenate(recorder.embeddings),
+        scores=np.array([tracked.detection.score for tracked in found], np.float32),
     )
 
 
-class _Recorder:
-    """A backend that keeps what the encoder says."""
+class _Recorder(Batcher):
+    """Keeps what the encoder says."""
 
-    def __init__(self, backend: Backend, embeddings: list[NDArray[np.float32]], each: Callable[[], None]) -> None:
-        self._backend, self._embeddings, self._each = backend, embeddings, each
-        self.description = backend.description
-        self.heads = backend.heads
-        self.close = backend.close
+    def __init__(self, backend: Backend, each: Callable[[], None]) -> None:
+        super().__init__(backend)
+        self._each = each
+        self.embeddings: list[NDArray[np.float32]] = []  # [windows, D] each
 
-    def encode(self, image: NDArray[np.float32], fine: NDArray[np.int64], coarse: NDArray[np.int64]) -> Encoded:
-        encoded = self._backend.encode(image, fine, coarse)
-        self._embeddings.extend([encoded.frame, encoded.fine[0], encoded.coarse[0]])
-        self._each()
-        return encoded
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    def encode(self, requests: Sequence[EncodeRequest]) -> list[FrameEmbeddings]:
+        """See `Batcher.encode`."""
+        found = super().encode(requests)
+        for one in found:
+            self.embeddings += [one.frame_D[None], one.fine_KD, one.coarse_LD]
+            self._each()
+        return found
 
 
 def compare(candidate: Trace, reference: Trace, source: str) -> ParityFigures:
@@ -165,16 +157,17 @@ def check_against_torch(bundle: Bundle, encoder: PackedEncoder, frames: Sequence
 
     preprocess = Preprocessor(bundle.preprocessing)
     images = np.stack([preprocess(frame.image_bgr).image for frame in frames[:2]])
-    fine = np.stack([np.random.default_rng(0).permutation(bundle.geometry.fine_count)[:12] for _ in images])
-    coarse = np.zeros((len(images), 1), np.int64)
+    fine = np.random.default_rng(0).permutation(bundle.geometry.fine_count)[:12]
     worst = 0.0
     with OnnxBackend(bundle, precision="fp32") as backend:
-        for inputs in [(images, fine, coarse), (images[:1], fine[:1], coarse[:1, :0])]:
-            encoded = backend.encode(*inputs)
+        for count, coarse in ((len(images), np.zeros(1, np.int64)), (1, np.zeros(0, np.int64))):
+            requests = [EncodeRequest(image=image, fine=fine, coarse=coarse) for image in images[:count]]
+            inputs = images[:count], np.tile(fine, (count, 1)), np.tile(coarse, (count, 1))
             with torch.inference_mode():
                 expected = encoder(*(torch.from_numpy(array) for array in inputs))
-            for got, want in zip((encoded.frame, encoded.fine, encoded.coarse), expected, strict=True):
-                worst = _larger(worst, got, want)
+            for row, found in enumerate(Batcher(backend).encode(requests)):
+                for got, want in zip((found.frame_D, found.fine_KD, found.coarse_LD), expected, strict=True):
+                    worst = _larger(worst, got, want[row])
     return _check_difference("encoder", worst)
 
 
@@ -194,13 +187,14 @@ def check_heads_against_torch(
     from stprompt_edge.model.mil_ranking import MilRanking
 
     preprocess = Preprocessor(bundle.preprocessing)
-    images = np.stack([preprocess(frame.image_bgr).image for frame in frames])
-    fine = np.tile(np.arange(bundle.geometry.fine_count), (len(images), 1))
+    images = [preprocess(frame.image_bgr).image for frame in frames]
+    fine = np.arange(bundle.geometry.fine_count)
     worst = 0.0
     with OnnxBackend(bundle, precision="fp32") as backend, torch.inference_mode():
-        encoded = backend.encode(images, fine, fine[:, :0])
+        encoded = Batcher(backend).encode([EncodeRequest(image=image, fine=fine, coarse=fine[:0]) for image in images])
+        frames_BD, fine_BND = np.stack([one.frame_D for one in encoded]), np.stack([one.fine_KD for one in encoded])
         for count in rows:
-            clip, windows = (np.resize(x, (count, *x.shape[1:])) for x in (encoded.frame, encoded.fine))
+            clip, windows = (np.resize(x, (count, *x.shape[1:])) for x in (frames_BD, fine_BND))
             if isinstance(trained, MilRanking):
                 expected = trained.heads(torch.from_numpy(windows))._asdict()
                 got = backend.heads(windows=windows)

@@ -10,13 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from typing_extensions import Self  # in `typing` from Python 3.11 on
 
 from stprompt_edge.assets import DEMO_CLIP
 from stprompt_edge.bundle import Bundle
@@ -27,13 +25,15 @@ from stprompt_edge.model.encoder import PackedEncoder
 from stprompt_edge.preprocess import preprocess
 from stprompt_edge.runtime.backends.base import Backend, Encoded, HeadsOutput
 from stprompt_edge.runtime.backends.onnx import OnnxBackend
+from stprompt_edge.runtime.batcher import Batcher
 from stprompt_edge.runtime.sources import open_source
+from stprompt_edge.runtime.track import EncodeRequest
 
 MIN_COSINE = 0.99  # an int8 graph stays above 0.999, half precision above 0.9999; other weights fall far below
 _TYPES = {"fp32": torch.float32, "fp16": torch.float16}
 
 
-class TorchBackend:
+class TorchBackend(Backend):
     """A bundle's encoder in torch. The heads are the bundle's own graph: they cost microseconds.
 
     Args:
@@ -113,14 +113,6 @@ class TorchBackend:
         if self._graphs is not None:
             self._graphs.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
 
 @contextmanager
 def gpu_memory(what: str, remedy: str) -> Iterator[None]:
@@ -166,12 +158,11 @@ def check_same_encoder(bundle: Bundle, backend: Backend, graphs: Backend) -> Non
     """
     with open_source(str(DEMO_CLIP)) as source:
         frame = next(source.frames(lambda index: True))
-    image = preprocess(frame.image_bgr, bundle.preprocessing).image[None]
-    fine = np.arange(bundle.geometry.fine_count, dtype=np.int64)[None]
+    request = EncodeRequest.of_all(preprocess(frame.image_bgr, bundle.preprocessing).image, bundle.geometry)
     rows = []
     for each in (backend, graphs):
-        encoded = each.encode(image, fine, fine[:, :0])
-        rows.append(np.concatenate([encoded.frame, encoded.fine[0]]))  # [1+K, D]
+        (found,) = Batcher(each).encode([request])
+        rows.append(np.concatenate([found.frame_D[None], found.fine_KD]))  # [1+N, D]
     ours, theirs = (row / np.linalg.norm(row, axis=1, keepdims=True) for row in rows)
     cosine = float((ours * theirs).sum(axis=1).min())
     if not cosine >= MIN_COSINE:  # also refuses a NaN

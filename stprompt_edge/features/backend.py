@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from stprompt_edge.bundle import Bundle
 from stprompt_edge.errors import EnvironmentFailure, UsageError
-from stprompt_edge.features.files import FeatureOrigin
+from stprompt_edge.features.records import FeatureOrigin
 from stprompt_edge.features.settings import (
     CPU_BATCH,
     CUDA_BATCH,

@@ -14,7 +14,9 @@ from pathlib import Path
 
 from stprompt_edge.datasets import Dataset, LabelledVideo
 from stprompt_edge.errors import UsageError
-from stprompt_edge.features.files import FeatureHeader, FeatureOrigin, read_header, source_size
+from stprompt_edge.features.files import read_header
+from stprompt_edge.features.records import FeatureHeader, FeatureOrigin
+from stprompt_edge.features.video import source_size
 
 # what a person calls the parts of an origin, those that follow from others last
 _NAMES = {

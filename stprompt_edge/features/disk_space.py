@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stprompt_edge.errors import EnvironmentFailure
-from stprompt_edge.features.files import FeatureOrigin, estimate_bytes, header_bytes
+from stprompt_edge.features.files import estimate_bytes, header_bytes
+from stprompt_edge.features.records import FeatureOrigin
 from stprompt_edge.files import disk_errors
 
 BLOCK_BYTES = 4096  # what a file occupies is rounded up to blocks of its file system, on nearly all of them to these

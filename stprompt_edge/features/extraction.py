@@ -31,19 +31,14 @@ from stprompt_edge.errors import UsageError
 from stprompt_edge.features.backend import Engine, open_engine
 from stprompt_edge.features.continuation import Wanted, feature_path, videos_to_extract
 from stprompt_edge.features.disk_space import DiskNeed, disk_need
-from stprompt_edge.features.files import (
-    FeatureOrigin,
-    extract_again,
-    load_features,
-    load_segments,
-    read_header,
-    save_features,
-)
+from stprompt_edge.features.files import extract_again, load_features, load_segments, read_header, save_features
 from stprompt_edge.features.pool import Job, Outcome, extract_jobs
 from stprompt_edge.features.published import check_settings, count_frames, published_origin, read_published
+from stprompt_edge.features.records import FeatureOrigin
 from stprompt_edge.features.settings import ExtractionSettings
 from stprompt_edge.files import LOCK_NAME, disk_errors, longest_name, only_writer, write_text_atomic
 from stprompt_edge.overwriting import Input, check_outputs, given_file
+from stprompt_edge.progress import StepProgress
 from stprompt_edge.runtime.sources import expected_frames
 from stprompt_edge.vocabulary import Vocabulary
 
@@ -52,8 +47,6 @@ if TYPE_CHECKING:  # imports torch, which extraction with ONNX Runtime does not 
 
 INDEX_NAME = "index.json"
 SCHEMA = 1
-
-Progress = Callable[[str, float], None]  # told the video and the fraction done
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +67,7 @@ class Listener:
 
     say: Callable[[str], None] = lambda line: None  # a line for people: the disk need, then the backend
     warn: Callable[[str], None] = lambda line: None  # what `train` will not take, said before hours of extraction
-    progress: Progress = lambda name, done: None
+    progress: StepProgress = lambda name, done: None
 
 
 def extract_dataset(

@@ -10,10 +10,9 @@ Suffixes: T sampled frames, N fine windows, K selected windows, D width of the e
 from __future__ import annotations
 
 import json
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,221 +21,13 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from stprompt_edge.bundle import ENCODER_NAMES, Bundle
 from stprompt_edge.datasets.feature_checks import check_shapes, check_values
-from stprompt_edge.errors import SourceError, UsageError
+from stprompt_edge.errors import UsageError
+from stprompt_edge.features.records import FeatureHeader, FeatureOrigin, VideoFeatures
 from stprompt_edge.features.segments import segment_means
 from stprompt_edge.files import write_bytes_atomic
-from stprompt_edge.preprocess import Preprocessor
-from stprompt_edge.runtime.backends.base import Backend
-from stprompt_edge.runtime.motion import SecondDifference, Selection, aggregate, pixel_motion, select_windows
-from stprompt_edge.runtime.sampler import Sampler
-from stprompt_edge.runtime.sources import open_source, pictures_of
 
 _METADATA_KEY = "stprompt-edge"
-
-
-@dataclass(frozen=True, kw_only=True)
-class FeatureOrigin:
-    """What made a feature file; files of different origin are not trained on together.
-
-    Weights are compared by their values: what they were called does not count.
-    """
-
-    clip: str  # open_clip's model name
-    pretrained: str = field(compare=False)
-    seed: int = field(compare=False)
-    weights_sha256: str | None  # see `Clip.weights_sha256`; None for published features, which do not tell
-    precision: str  # of the encoder
-    encoder_sha256: str | None  # of the bundle's graph; None for torch, which has none
-    stride: int
-    windows: int  # K of SA²
-    motion_timing: str
-
-    @classmethod
-    def of(
-        cls, bundle: Bundle, stride: int, *, precision: str = "fp32", torch_weights: str | None = None
-    ) -> FeatureOrigin:
-        """The origin of what `bundle` extracts.
-
-        Args:
-            bundle: names the encoder, K and the motion's timing.
-            stride: camera frames per sampled frame.
-            precision: of the encoder.
-            torch_weights: sha256 of the weights that torch embeds with, in place of the bundle's graph.
-        """
-        clip, method = bundle.manifest.clip, bundle.manifest.method
-        graph = bundle.manifest.files.get(ENCODER_NAMES[precision]) if torch_weights is None else None
-        return cls(
-            clip=clip.model,
-            pretrained=clip.pretrained,
-            seed=clip.seed,
-            weights_sha256=torch_weights or clip.weights_sha256,
-            precision=precision,
-            encoder_sha256=None if graph is None else graph.sha256,
-            stride=stride,
-            windows=method.windows,
-            motion_timing=method.motion_timing,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class FeatureHeader:
-    """What a feature file says of itself."""
-
-    origin: FeatureOrigin
-    source_size: int | None  # see `source_size`
-    seconds_between_samples: float  # 0.0 when unknown
-    has_windows: bool
-    width: int  # D
-    fine_count: int  # N
-
-
-@dataclass(frozen=True, kw_only=True)
-class VideoFeatures:
-    """What a feature file holds, as float32."""
-
-    origin: FeatureOrigin
-    seconds_between_samples: float  # 0.0 when unknown
-    x_clip: NDArray[np.float32]  # [T, D]
-    x_as: NDArray[np.float32]  # [T, D]
-    motion: NDArray[np.float32]  # [T, N]
-    windows: (
-        NDArray[np.floating[Any]] | None
-    )  # [T, N, D]; float16 fresh from a video, to halve the memory of a long one
-    frames: NDArray[np.int64] | None = None  # [T] camera frame of each row; None where no sampled frame is missing
-    source_size: int | None = None  # when reading began, see the function of that name
-    warnings: tuple[str, ...] = ()  # what its source said while it was read; not stored
-
-
-def source_size(video: Path) -> int | None:
-    """Bytes of a video file, or pictures of an image folder; None if it cannot be looked at."""
-    try:
-        if video.is_dir():
-            return len(pictures_of(video))
-        return video.stat().st_size
-    except OSError:
-        return None
-
-
-def extract_video(
-    video: Path,
-    bundle: Bundle,
-    backend: Backend,
-    *,
-    origin: FeatureOrigin,
-    keep_windows: bool = False,
-    batch: int = 1,
-    fps: float | None = None,
-    on_frame: Callable[[], None] = lambda: None,
-) -> VideoFeatures:
-    """Embed every sampled frame of a video and its windows.
-
-    Args:
-        video: file or image folder to read.
-        bundle: encoder, geometry and SA²'s K and timing.
-        backend: the bundle's graphs, open.
-        origin: what the backend embeds with, and the stride.
-        keep_windows: encode all fine windows and keep them; otherwise only the K selected ones are encoded.
-        batch: sampled frames to encode at once.
-        fps: of an image folder; None where nobody knows, and for files.
-        on_frame: called after each sampled frame is read; what it raises ends the extraction.
-
-    Raises:
-        SourceError: if the video cannot be read, or its features cannot be stored: not finite in float16.
-    """
-    size = source_size(video)  # before it is read: of a video that is still being copied it will not be the same later
-    sampler, preprocess = Sampler(origin.stride), Preprocessor(bundle.preprocessing)
-    difference = SecondDifference(bundle.manifest.method.motion_timing)
-    rows = _Rows(bundle, backend, keep_windows, batch)
-    wanted: list[int] = []
-    read: list[int] = []
-
-    def takes(index: int) -> bool:
-        if sampler.takes(index):
-            wanted.append(index)
-        return sampler.takes(index)
-
-    with open_source(str(video), fps=fps) as source:
-        spacing = sampler.seconds_between_samples(source.info.known_fps)
-        for frame in source.frames(takes):
-            read.append(frame.index)
-            prepared = preprocess(frame.image_bgr)
-            rows.add_image(prepared.image)
-            ready = difference.push(prepared.luma)
-            if ready is not None:
-                rows.add_motion(ready)
-            on_frame()
-    for ready in difference.flush():
-        rows.add_motion(ready)
-    rows.encode()
-    if not rows.x_clip:
-        raise SourceError(f"{video}: none of its sampled frames can be read", remedy="copy it again")
-    features = VideoFeatures(
-        origin=origin,
-        seconds_between_samples=spacing,
-        x_clip=np.concatenate(rows.x_clip),
-        x_as=np.stack(rows.x_as),
-        motion=np.stack(rows.motion),
-        windows=np.concatenate(rows.windows) if keep_windows else None,
-        frames=None if read == wanted else np.array(read, np.int64),
-        source_size=size,
-        warnings=tuple(source.warnings),
-    )
-    if not all(np.isfinite(tensor).all() for tensor in _stored(features).values()):
-        raise SourceError(
-            f"{video}: the encoder ({origin.precision}) gives values that are not finite in float16",
-            remedy="extract with another --precision",
-        )
-    return features
-
-
-class _Rows:
-    """Collects the rows of one video, encoding a batch of frames whenever their motion is known.
-
-    Suffix B: frames of a batch.
-    """
-
-    def __init__(self, bundle: Bundle, backend: Backend, keep_windows: bool, batch: int) -> None:
-        self._bundle = bundle
-        self._backend = backend
-        self._keep_windows = keep_windows
-        self._batch = batch
-        self._all_fine = np.arange(bundle.geometry.fine_count, dtype=np.int64)
-        self._images: deque[NDArray[np.float32]] = deque()  # oldest first; the last may wait for its motion
-        self._selections: list[Selection] = []
-        self.x_clip: list[NDArray[np.float32]] = []  # [B, D] each
-        self.x_as: list[NDArray[np.float32]] = []  # [D] each
-        self.motion: list[NDArray[np.float32]] = []  # [N] each
-        self.windows: list[NDArray[np.float16]] = []  # [B, N, D] each
-
-    def add_image(self, image: NDArray[np.float32]) -> None:
-        """The next sampled frame, preprocessed."""
-        self._images.append(image)
-
-    def add_motion(self, luma_difference: NDArray[np.float32]) -> None:
-        """The motion of the oldest frame without one."""
-        motion = pixel_motion(luma_difference, self._bundle.geometry)
-        self.motion.append(motion)
-        self._selections.append(select_windows(motion, self._bundle.manifest.method.windows))
-        if len(self._selections) == self._batch:
-            self.encode()
-
-    def encode(self) -> None:
-        """Everything that has its motion."""
-        selections, self._selections = self._selections, []
-        if not selections:
-            return
-        images = np.stack([self._images.popleft() for _ in selections])
-        wanted = [self._all_fine if self._keep_windows else selection.indices for selection in selections]
-        fine = np.stack(wanted)  # [B, K or N]
-        encoded = self._backend.encode(images, fine, fine[:, :0])
-        self.x_clip.append(encoded.frame)
-        for selection, embeddings in zip(selections, encoded.fine, strict=True):
-            selected = embeddings[selection.indices] if self._keep_windows else embeddings
-            self.x_as.append(aggregate(selected, selection.attention))
-        if self._keep_windows:
-            self.windows.append(_half(encoded.fine))
 
 
 def save_features(path: Path, features: VideoFeatures) -> None:
@@ -250,22 +41,23 @@ def _serialized(features: VideoFeatures) -> bytes:
         "seconds_between_samples": features.seconds_between_samples,
         "source_size": features.source_size,
     }
-    return save(_stored(features), metadata={_METADATA_KEY: json.dumps(description)})
+    return save(stored_tensors(features), metadata={_METADATA_KEY: json.dumps(description)})
 
 
-def _stored(features: VideoFeatures) -> dict[str, NDArray[Any]]:
+def stored_tensors(features: VideoFeatures) -> dict[str, NDArray[Any]]:
     """The tensors of the file."""
     tensors: dict[str, NDArray[Any]] = {
-        "x_clip": _half(features.x_clip), "x_as": _half(features.x_as), "motion": features.motion,
+        "x_clip": half(features.x_clip), "x_as": half(features.x_as), "motion": features.motion,
     }  # fmt: skip
     if features.windows is not None:
-        tensors["windows"] = _half(features.windows)
+        tensors["windows"] = half(features.windows)
     if features.frames is not None:
         tensors["frames"] = features.frames
     return tensors
 
 
-def _half(values: NDArray[Any]) -> NDArray[np.float16]:
+def half(values: NDArray[Any]) -> NDArray[np.float16]:
+    """As it is stored; what is too large becomes infinite."""
     with np.errstate(over="ignore"):  # `extract_video` refuses what is infinite then
         return values.astype(np.float16, copy=False)
 

@@ -13,8 +13,9 @@ from numpy.lib import format as npy
 
 from stprompt_edge.datasets.clip_features import STRIDE, read_rows
 from stprompt_edge.errors import UsageError
-from stprompt_edge.features.files import FeatureOrigin, VideoFeatures, source_size
+from stprompt_edge.features.records import FeatureOrigin, VideoFeatures
 from stprompt_edge.features.settings import ExtractionSettings
+from stprompt_edge.features.video import source_size
 
 
 def published_origin() -> FeatureOrigin:

@@ -1,1 +1,1 @@
-"""What all charts and pages look like."""
+"""What all charts and pages look like; below all that shows something on them."""

@@ -13,7 +13,7 @@ from typing import Any, TypeGuard
 
 from stprompt_edge.errors import SourceError, UsageError, nearest
 from stprompt_edge.listing import is_data
-from stprompt_edge.masking import PIPELINE
+from stprompt_edge.masking import PIPELINE, masked_source
 from stprompt_edge.runtime.addresses import parse_address, refuse_half_address, scheme_of
 
 if sys.version_info >= (3, 11):
@@ -33,6 +33,7 @@ class CameraConfig:
     """
 
     source: str
+    name: str = ""  # the source itself where nobody gave one, its secrets hidden
     stride: int | None = None  # camera frames per sampled frame, 1 or more
     threshold: float | None = None  # score that raises the alarm, 0..1
     stream: int | None = None  # which stream of a file, from 0 as ffprobe counts
@@ -46,6 +47,7 @@ class CameraConfig:
         self._check("stream", _is_number(self.stream, int) and self.stream >= 0, "a whole number from 0", "1")
         self._check("live", isinstance(self.live, bool), "true or false", "true")
         self._check("fps", _is_number(self.fps) and 0 < self.fps < math.inf, "a number over 0", "12.5")
+        object.__setattr__(self, "name", self.name or masked_source(self.source))
 
     def _check(self, key: str, fits: object, wanted: str, example: str) -> None:
         value = getattr(self, key)
@@ -69,12 +71,12 @@ def load_camera(name: str, path: Path = DEFAULT_FILE) -> CameraConfig:
     values = table[name]
     if not isinstance(values, dict):
         raise UsageError(f"{path}: cameras.{name} is not a table", remedy=f"write it as [cameras.{name}]")
-    known = [field.name for field in fields(CameraConfig)]
+    known = [field.name for field in fields(CameraConfig) if field.name != "name"]
     for key in values:
         if key not in known:
             raise UsageError(f"{path}: unknown key '{key}' in [cameras.{name}]", remedy=nearest(key, known))
     try:
-        camera = CameraConfig(**{"source": None, **values})
+        camera = CameraConfig(**{"source": None, **values}, name=name)
         return replace(camera, source=_from_folder(camera.source, path.parent))
     except UsageError as exc:
         raise UsageError(f"{path}: [cameras.{name}]: {exc.what}", remedy=exc.remedy) from exc
@@ -132,7 +134,7 @@ def resolve_source(text: str, cameras_path: Path | None = None) -> CameraConfig:
     if text in tables:
         return load_camera(text, path)
     if number := re.fullmatch(r"camera([0-9]{1,4})", text):
-        return CameraConfig(source=f"/dev/video{int(number[1])}")
+        return CameraConfig(source=f"/dev/video{int(number[1])}", name=text)
     raise SourceError(f"no such file or camera: '{text}'", remedy=nearest_source(text, tables, path))
 
 

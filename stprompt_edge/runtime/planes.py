@@ -22,8 +22,7 @@ from av.sidedata.sidedata import SideDataContainer
 from av.video.reformatter import ColorRange
 from numpy.typing import NDArray
 
-from stprompt_edge.runtime.backends.cuda.kernels.reference import Matrix, Nv12Frame
-from stprompt_edge.runtime.records import CameraFrame
+from stprompt_edge.runtime.frames import CameraFrame, Matrix, Nv12Frame
 
 # AVColorSpace of FFmpeg's libavutil/pixfmt.h: BT.709, unspecified, BT.470 BG (the same numbers as BT.601), BT.601
 MATRICES: dict[int, Matrix] = {1: "bt709", 2: "bt601", 5: "bt601", 6: "bt601"}

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from stprompt_edge.runtime.records import CameraFrame
+from stprompt_edge.runtime.frames import CameraFrame
 from stprompt_edge.runtime.sources import Source
 from stprompt_edge.runtime.timing import StageTimer
 

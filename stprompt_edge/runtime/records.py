@@ -6,15 +6,13 @@ Array suffixes: H height, W width, C channels or classes.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from datetime import datetime
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stprompt_edge.masking import masked_source
-
-if TYPE_CHECKING:
-    from stprompt_edge.runtime.backends.cuda.kernels.reference import Nv12Frame
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,25 +48,6 @@ class Losses:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CameraFrame:
-    """One decoded camera frame, as a picture; `planes.PlanarFrame` becomes one when somebody asks."""
-
-    index: int  # 0-based count of decoded camera frames
-    seconds: float  # presentation time from the start of the source, as players show it
-    image_bgr: NDArray[np.uint8]  # [H, W, 3] BGR uint8, upright; owned by the receiver
-
-    @property
-    def pixels(self) -> NDArray[np.uint8] | Nv12Frame:
-        """What a device that preprocesses frames itself takes: the cheapest there is."""
-        return self.image_bgr
-
-    @property
-    def size_wh(self) -> tuple[int, int]:
-        """Width and height in pixels."""
-        return self.image_bgr.shape[1], self.image_bgr.shape[0]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Box:
     """A localized region in pixels of the camera frame: x0 <= x < x1, y0 <= y < y1."""
 
@@ -97,8 +76,14 @@ class Detection:
     class_probabilities: NDArray[np.float32]  # [1+C], row 0 is `normal`, sums to 1
     top_class: str  # most probable abnormal class
     top_probability: float
-    alarm: bool  # is the alarm on at this sampled frame
-    localization: Localization | None  # None when not localized
+    alarm: bool = False  # is the alarm on at this sampled frame; a track does not know, its driver says
+    localization: Localization | None = None  # None when not localized
+
+    @property
+    def boxes_xyxy(self) -> NDArray[np.int64]:
+        """[K, 4] x0, y0, x1, y1 of the boxes in pixels of the camera frame, hottest first; K may be 0."""
+        boxes = self.localization.boxes if self.localization else ()
+        return np.array([(box.x0, box.y0, box.x1, box.y1) for box in boxes], np.int64).reshape(-1, 4)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +100,9 @@ class FrameBoxes:
 class Event:
     """One alarm from on to off."""
 
+    id: str  # unique; the ids of a camera sort by time
+    camera: str
+    started_at: datetime  # UTC, when its first frame was judged
     start_frame: int
     start_seconds: float
     end_frame: int
@@ -125,6 +113,19 @@ class Event:
     top_class: str  # at the peak
     top_probability: float
     frames: tuple[FrameBoxes, ...] = ()
+
+
+AlarmChangeKind = Literal["opened", "updated", "closed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlarmChange:
+    """What all that follows an alarm is told: that its event has opened, has a new peak, or is over."""
+
+    kind: AlarmChangeKind
+    event: Event  # as far as it is known; its frames only when it is over
+    seconds: float  # of the stream
+    at: datetime  # UTC, wall clock
 
 
 @dataclass(frozen=True, kw_only=True)

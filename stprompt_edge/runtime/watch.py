@@ -1,4 +1,8 @@
-"""`stprompt-edge run`: a source through a detector into the output folder."""
+"""`run`: source -> sampler -> track -> batcher -> backend -> track -> alarm -> sinks, for one camera.
+
+The sampler picks frames, the observer holds track, batcher and hysteresis, `EventLife` makes changes of what it says,
+and the sinks, of which the output folder is one, are told of both.
+"""
 
 from __future__ import annotations
 
@@ -6,29 +10,32 @@ import dataclasses
 import platform
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TypeVar
 
 from stprompt_edge import __version__
-from stprompt_edge.assets import DEMO_CLIP, DEMO_MODEL
-from stprompt_edge.bundle import NO_WEIGHTS, Bundle
+from stprompt_edge.bundle import Bundle, cautions, describe_bundle
 from stprompt_edge.errors import SourceError, UsageError
 from stprompt_edge.masking import masked
 from stprompt_edge.overwriting import Input
-from stprompt_edge.runtime.alarm import AlarmSettings, EventBuilder
+from stprompt_edge.runtime.alarm import AlarmSettings, EventLife
 from stprompt_edge.runtime.backends.base import Backend
 from stprompt_edge.runtime.cameras import CameraConfig
-from stprompt_edge.runtime.detector import DetectedFrame, Detector, LocalizeWhen
+from stprompt_edge.runtime.frames import CameraFrame
+from stprompt_edge.runtime.observer import LocalizeWhen, Observer
 from stprompt_edge.runtime.reader import FrameReader
 from stprompt_edge.runtime.recording import OutputFolder
-from stprompt_edge.runtime.records import CameraFrame, Event, RunFacts, RunSummary
+from stprompt_edge.runtime.records import AlarmChange, Detection, Event, RunFacts, RunSummary
 from stprompt_edge.runtime.sampler import Sampler, default_stride, stride_warning
+from stprompt_edge.runtime.sinks import Sink
 from stprompt_edge.runtime.source_files import source_files
 from stprompt_edge.runtime.sources import Source, open_source
 from stprompt_edge.runtime.timing import StageTimer, peak_rss_mib
+from stprompt_edge.runtime.track import TrackedFrame
 
 _Setting = TypeVar("_Setting", int, float, bool)
 
@@ -66,6 +73,7 @@ class Progress:
     camera_frames: int | None  # None when unknown
     frames_per_second: float  # camera frames, since the start
     score: float
+    threshold_on: float  # that raises the alarm
     alarm: bool
     events: int
 
@@ -80,6 +88,62 @@ class RunResult:
     files: tuple[Path, ...]
 
 
+class Watch:
+    """One camera's frames in, its sinks told.
+
+    Args:
+        camera: its name.
+        observer: of this camera.
+        sampler: picks the frames that are judged.
+        sinks: told of each detection, then of what it changed, in order.
+        clock: seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        camera: str,
+        observer: Observer,
+        sampler: Sampler,
+        sinks: Sequence[Sink] = (),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._observer = observer
+        self._sampler = sampler
+        self._sinks = sinks
+        self._clock = clock
+        self._life = EventLife(camera)
+        self._waiting: deque[CameraFrame] = deque()  # sampled, not judged yet
+        self._seconds = 0.0  # of the last detection
+
+    def take(self, frame: CameraFrame) -> list[Detection]:
+        """The next camera frame; give the detections that it completes, already told to the sinks."""
+        if not self._sampler.takes(frame.index):
+            return []
+        self._waiting.append(frame)
+        return self._tell(self._observer.push(frame))
+
+    def finish(self) -> list[Detection]:
+        """The source has ended: the detections that were held back; an open event is closed."""
+        detections = self._tell(self._observer.flush())
+        self._tell_changes(self._life.finish(self._seconds, self._clock()))
+        return detections
+
+    def _tell(self, tracked: Sequence[TrackedFrame]) -> list[Detection]:
+        detections = [one.detection for one in tracked]
+        for detection in detections:
+            self._seconds = detection.seconds
+            frame = self._waiting.popleft()
+            for sink in self._sinks:
+                sink.detection(detection, frame)
+            self._tell_changes(self._life.update(detection, self._clock()))
+        return detections
+
+    def _tell_changes(self, changes: Sequence[AlarmChange]) -> None:
+        for change in changes:
+            for sink in self._sinks:
+                sink.change(change)
+
+
 def run(
     camera: CameraConfig,
     bundle: Bundle,
@@ -89,6 +153,7 @@ def run(
     stop: threading.Event | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     warn: Callable[[str], None] = lambda line: None,
+    sinks: Sequence[Sink] = (),
 ) -> RunResult:
     """Watch one source to its end, or until `stop` is set, and write the output folder.
 
@@ -100,6 +165,7 @@ def run(
         stop: set it to end early; the outputs are finished all the same and the summary says `interrupted`.
         on_progress: called after each detection.
         warn: told what to know before any result, once the source is open; the summary has it too.
+        sinks: told of detections and alarms besides the output folder.
 
     Raises:
         SourceError: the source cannot be opened, or a live one failed; then the outputs are finished first.
@@ -107,83 +173,76 @@ def run(
         EnvironmentFailure: disk full; nothing half-written is left.
     """
     stop = stop or threading.Event()
-    alarm = AlarmSettings.from_bundle(bundle.manifest.alarm, _first(settings.threshold, camera.threshold))
-    stream, live = _first(settings.stream, camera.stream), _first(settings.live, camera.live)
-    fps = _first(settings.fps, camera.fps)
+    alarm = AlarmSettings.from_bundle(bundle.manifest.alarm, first_given(settings.threshold, camera.threshold))
+    stream, live = first_given(settings.stream, camera.stream), first_given(settings.live, camera.live)
+    fps = first_given(settings.fps, camera.fps)
     with open_source(camera.source, stream=stream, live=live, fps=fps, times=settings.times) as source:
-        stride = _first(settings.stride, camera.stride)
-        sampler = Sampler(default_stride(bundle.manifest.method, source.info.known_fps) if stride is None else stride)
+        sampler = choose_sampler(bundle, source, first_given(settings.stride, camera.stride))
         save_video = not source.info.live if settings.save_video is None else settings.save_video
         facts = _facts(source, bundle, backend, alarm, sampler)
-        detector = Detector(bundle, backend, alarm=alarm, localize=settings.localize)
-        if detector.on_device:
+        observer = Observer(bundle, backend, alarm=alarm, localize=settings.localize)
+        if observer.on_device:
             source.planar = sampler.takes
         inputs = _inputs(camera, bundle, settings)
         with OutputFolder(settings.out, facts, save_video=save_video, inputs=inputs) as outputs:
-            known = _known_warnings(source, sampler, bundle)
+            known = known_warnings(source, sampler, bundle)
             for line in known:
                 warn(line)
-            watch = _Watch(detector, outputs, source, on_progress)
-            failure = watch.follow(sampler, stop, settings.max_frames, save_video)
-            warnings = _all_warnings(known, source, sampler, watch.dropped_frames, failure)
-            summary = watch.summary(stop.is_set(), warnings)
+            wanted = (lambda index: True) if save_video else sampler.takes
+            reader = FrameReader(source, wanted, stop, settings.max_frames)
+            loop = _Loop(reader, outputs, source, alarm, on_progress)
+            failure = loop.follow(Watch(camera.name, observer, sampler, (loop, *sinks)), save_video)
+            warnings = _all_warnings(known, source, sampler, reader.dropped_frames, failure)
+            summary = loop.summary(observer, stop.is_set(), warnings)
             files = outputs.finish(summary)
             summary = dataclasses.replace(summary, warnings=(*summary.warnings, *outputs.warnings))
     if failure:
         raise SourceError(f"{failure.what}; results so far are in {settings.out}", remedy=failure.remedy) from failure
-    return RunResult(facts=facts, summary=summary, events=tuple(watch.latest_events), files=files)
+    return RunResult(facts=facts, summary=summary, events=tuple(loop.latest_events), files=files)
 
 
-class _Watch:
-    """The loop of a run, and what it counts."""
+class _Loop:
+    """From the reader through a watch into the output folder, whose sink it is; and what is counted on the way."""
 
     def __init__(
-        self, detector: Detector, outputs: OutputFolder, source: Source, on_progress: Callable[[Progress], None]
+        self,
+        reader: FrameReader,
+        outputs: OutputFolder,
+        source: Source,
+        alarm: AlarmSettings,
+        on_progress: Callable[[Progress], None],
     ) -> None:
-        self._detector = detector
+        self._reader = reader
         self._outputs = outputs
         self._source = source
+        self._threshold_on = alarm.threshold_on
         self._on_progress = on_progress
-        self._events = EventBuilder()
-        self._event_count = 0
+        self._events = 0
         self._detections = 0
         self._start = time.monotonic()
         self._writing = StageTimer()
-        self.latest_events: list[Event] = []
+        self.latest_events: deque[Event] = deque(maxlen=100)
 
-    def follow(
-        self, sampler: Sampler, stop: threading.Event, max_frames: int | None, save_video: bool
-    ) -> SourceError | None:
+    def follow(self, watch: Watch, save_video: bool) -> SourceError | None:
         """Read to the end; give back the failure of a live source instead of raising it."""
         failure = None
-        self._reader = FrameReader(
-            self._source, (lambda index: True) if save_video else sampler.takes, stop, max_frames
-        )
         with self._reader:
             try:
                 for frame in self._reader:
-                    self._take(frame, sampler, save_video)
+                    if save_video:
+                        with self._writing.measure("write"):
+                            self._outputs.frame(frame)
+                    watch.take(frame)
             except SourceError as exc:
                 failure = exc
-        for detected in self._detector.flush():
-            self._publish(detected)
-        self._close_event(self._events.finish())
+        watch.finish()
         return failure
 
-    def _take(self, frame: CameraFrame, sampler: Sampler, save_video: bool) -> None:
-        if save_video:
-            with self._writing.measure("write"):
-                self._outputs.frame(frame)
-        if sampler.takes(frame.index):
-            for detected in self._detector.push(frame):
-                self._publish(detected)
-
-    def _publish(self, detected: DetectedFrame) -> None:
-        detection = detected.detection
+    def detection(self, detection: Detection, frame: CameraFrame) -> None:
+        """See `Sink`."""
         self._detections += 1
         with self._writing.measure("write"):
-            self._outputs.detection(detection, detected.frame)
-            self._close_event(self._events.update(detection))
+            self._outputs.detection(detection, frame)
         seconds = time.monotonic() - self._start
         self._on_progress(
             Progress(
@@ -191,38 +250,40 @@ class _Watch:
                 camera_frames=self._source.info.frame_count,
                 frames_per_second=self._reader.camera_frames / seconds if seconds else 0.0,
                 score=detection.score,
+                threshold_on=self._threshold_on,
                 alarm=detection.alarm,
-                events=self._event_count + detection.alarm,
+                events=self._events + detection.alarm,
             )
         )
 
-    def _close_event(self, event: Event | None) -> None:
-        if event is None:
-            return
-        self._event_count += 1
-        self._outputs.event(event)
-        self.latest_events = [*self.latest_events[-99:], dataclasses.replace(event, frames=())]
+    def change(self, change: AlarmChange) -> None:
+        """See `Sink`."""
+        with self._writing.measure("write"):
+            self._outputs.change(change)
+        if change.kind == "closed":
+            self._events += 1
+            self.latest_events.append(dataclasses.replace(change.event, frames=()))
 
-    @property
-    def dropped_frames(self) -> int:
-        """Of a live source, so far."""
-        return self._reader.dropped_frames
-
-    def summary(self, interrupted: bool, warnings: tuple[str, ...]) -> RunSummary:
+    def summary(self, observer: Observer, interrupted: bool, warnings: tuple[str, ...]) -> RunSummary:
         """Counts and latencies."""
         return RunSummary(
             camera_frames=self._reader.camera_frames,
             sampled_frames=self._detections,
-            events=self._event_count,
-            dropped_frames=self.dropped_frames,
+            events=self._events,
+            dropped_frames=self._reader.dropped_frames,
             **dataclasses.asdict(self._source.losses),
             warnings=warnings,
             interrupted=interrupted,
             wall_seconds=round(time.monotonic() - self._start, 3),
             peak_rss_mib=round(peak_rss_mib(), 1),
-            latencies=self._reader.timer.summary() | self._detector.timer.summary() | self._writing.summary(),
+            latencies=self._reader.timer.summary() | observer.timer.summary() | self._writing.summary(),
             versions=versions(),
         )
+
+
+def choose_sampler(bundle: Bundle, source: Source, stride: int | None) -> Sampler:
+    """With the stride that was asked for, or the one that comes closest to the bundle's training."""
+    return Sampler(default_stride(bundle.manifest.method, source.info.known_fps) if stride is None else stride)
 
 
 def versions() -> dict[str, str]:
@@ -242,8 +303,8 @@ def _inputs(camera: CameraConfig, bundle: Bundle, settings: RunSettings) -> list
     return [*sources, ("bundle", bundle.path), *(("file", path) for path in settings.also_read)]
 
 
-def _first(*values: _Setting | None) -> _Setting | None:
-    """The first value that is given."""
+def first_given(*values: _Setting | None) -> _Setting | None:
+    """The first value that is not None."""
     return next((value for value in values if value is not None), None)
 
 
@@ -259,59 +320,12 @@ def _facts(source: Source, bundle: Bundle, backend: Backend, alarm: AlarmSetting
     )
 
 
-def describe_bundle(bundle: Bundle) -> dict[str, str]:
-    """A bundle for people: label -> value."""
-    manifest = bundle.manifest
-    method = manifest.method
-    seconds = method.seconds_between_samples
-    is_random = manifest.clip.pretrained == NO_WEIGHTS
-    weights = f"random, seed {manifest.clip.seed}" if is_random else manifest.clip.pretrained
-    facts = {
-        "bundle": str(bundle.path),
-        "made by": manifest.created_by,
-        "method": method.name,
-        "CLIP": f"{manifest.clip.model} ({weights})",
-        "vocabulary": f"{bundle.vocabulary.name}, {len(bundle.vocabulary.classes)} classes",
-        "motion": f"{method.motion}, {method.motion_timing}, {method.windows} of {bundle.geometry.fine_count} windows",
-        "adapter": f"sigma {method.sigma:g} sampled frames",
-        "stride": f"{method.stride} camera frames" + (f", {seconds:.3g} s" if seconds else ""),
-        "precisions": ", ".join(bundle.precisions),
-    }
-    for precision, figures in manifest.parity.items():
-        forced = ", kept by force" if figures.accepted_by_force else ""
-        floats = f", {figures.float_layers} matrix products left in float" if figures.float_layers else ""
-        facts[f"{precision} against fp32"] = (
-            f"cosine {figures.min_cosine:.5f} or more, score difference {figures.max_score_difference:.4f} or less, "
-            f"on {figures.frames} frames{floats}{forced}"
-        )
-    if manifest.training is None:
-        facts["training"] = "none: scores are not calibrated"
-    else:
-        facts["training"] = ", ".join(f"{key} {value}" for key, value in manifest.training.items())
-    return facts
-
-
-def cautions(bundle: Bundle, source: str = "") -> tuple[str, ...]:
-    """What to know of a bundle before any of its results.
-
-    Args:
-        bundle: about to be used.
-        source: as the user typed it; the packaged clip is a rendered scene, which the packaged bundle knows.
-    """
-    clip = bundle.manifest.clip
-    if clip.pretrained == NO_WEIGHTS:
-        return ("the CLIP weights are random: scores mean nothing",)
-    if clip.model == DEMO_MODEL and source != str(DEMO_CLIP):
-        return ("the CLIP was trained on rendered scenes only: on footage of real cameras its scores mean little",)
-    return ()
-
-
 def assumed_rate(fps: float) -> str:
     """The warning where a source has no rate of its own, as a folder of images, and nobody said it."""
     return f"the source has no rate of its own, {fps:g} fps assumed: give --fps"
 
 
-def _known_warnings(source: Source, sampler: Sampler, bundle: Bundle) -> tuple[str, ...]:
+def known_warnings(source: Source, sampler: Sampler, bundle: Bundle) -> tuple[str, ...]:
     """Those that are known before the first frame."""
     info, trained = source.info, bundle.manifest.method.seconds_between_samples or 0.0
     unlike = stride_warning(sampler.stride, info.known_fps, trained)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from stprompt_edge.files import write_bytes_atomic, write_text_atomic
-from stprompt_edge.reports.theme import LIGHT, Chart, Theme
+from stprompt_edge.reports.charts import DASHED, Chart
+from stprompt_edge.reports.theme import LIGHT, Theme
 
 CURVES_NAMES = TABLE_NAME, PICTURE_NAME = "curves.csv", "curves.png"
 FEW_EPOCHS = 30  # so few are marked one by one
@@ -81,7 +82,7 @@ def _draw(figure: Any, theme: Theme, rows: Sequence[EpochFigures], panels: Seque
     for axes, (title, curves) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         for (name, values), colour in zip(curves.items(), colours, strict=False):
             axes.plot(epochs, values, label=name, color=colour, marker="." if len(epochs) < FEW_EPOCHS else None)
-        axes.axvline(best, color=theme.dim, linestyle="--", linewidth=0.8, zorder=0)
+        axes.axvline(best, color=theme.dim, **DASHED, zorder=0)
         axes.set_title(title, fontsize=9)
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)

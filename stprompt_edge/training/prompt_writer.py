@@ -7,12 +7,12 @@ phrases, up to four for each class.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from stprompt_edge.errors import EnvironmentFailure, UsageError
 from stprompt_edge.files import atomic_path, check_writable, printable
+from stprompt_edge.progress import StepProgress
 from stprompt_edge.training.chat_server import ChatServer
 from stprompt_edge.training.phrases import distinct_phrases, read_phrases, taken_by_names
 from stprompt_edge.vocabulary import Vocabulary, load_vocabulary, vocabulary_from_dict, vocabulary_to_toml
@@ -38,8 +38,6 @@ NORMAL_QUESTION = (
     "Answer with a JSON list of {count} strings and nothing else."
 )
 AGAIN = "That is no list that I can use. Answer with a JSON list of {count} short strings, and nothing else."
-
-Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +73,7 @@ class PromptSettings:
 
 
 def write_vocabulary(
-    server: ChatServer, model: str, settings: PromptSettings, progress: Progress = lambda what, done: None
+    server: ChatServer, model: str, settings: PromptSettings, progress: StepProgress = lambda what, done: None
 ) -> Vocabulary:
     """Ask for every class and the normal scene, and write the vocabulary file whole or not at all.
 

@@ -128,10 +128,8 @@ def test_the_step_on_a_device_is_measured_where_there_is_one(
 ) -> None:
     pytest.importorskip("onnx")
     from tests.fakes.device import engine_bundle, install, write_engine
-    from tests.fakes.preprocessor import FakePreprocessor
 
     assert result.watch_device is None
-    monkeypatch.setattr("stprompt_edge.runtime.backends.cuda.stream.CudaPreprocessor", FakePreprocessor)
     bundle = engine_bundle(tmp_path / "b")
     write_engine(bundle, install(monkeypatch), device_frames=True)
     measured = bench_bundle(bundle, "tensorrt", str(DEMO_CLIP), FRAMES)

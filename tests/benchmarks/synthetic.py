@@ -6,7 +6,7 @@ import numpy as np
 
 from benchmarks.featured import FeaturedDataset, FeaturedVideo
 from stprompt_edge.datasets import Dataset, LabelledVideo
-from stprompt_edge.features.files import FeatureOrigin, VideoFeatures
+from stprompt_edge.features.records import FeatureOrigin, VideoFeatures
 from stprompt_edge.vocabulary import load_vocabulary
 
 WIDTH, FRAMES, WINDOWS, STRIDE = 128, 12, 16, 4

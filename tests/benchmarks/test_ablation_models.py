@@ -15,7 +15,8 @@ from benchmarks.ablation_models import (  # noqa: E402
     aggregated,
     largest_attention,
 )
-from stprompt_edge.features.files import FeatureOrigin, VideoFeatures  # noqa: E402
+from stprompt_edge.features.files import VideoFeatures  # noqa: E402
+from stprompt_edge.features.records import FeatureOrigin  # noqa: E402
 from stprompt_edge.model.clip import Clip, load_clip  # noqa: E402
 from stprompt_edge.training.batches import FeatureVideo  # noqa: E402
 from stprompt_edge.training.fit import Fit  # noqa: E402

@@ -9,8 +9,8 @@ import pytest
 
 @pytest.fixture(scope="module", autouse=True)
 def small_charts() -> Iterator[None]:
-    from stprompt_edge.reports import theme
+    from stprompt_edge.reports import charts
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(theme, "DPI", 40)
+        patch.setattr(charts, "DPI", 40)
         yield

@@ -24,7 +24,9 @@ from stprompt_edge.evaluation.checkpoints import CheckpointBackend, feature_scor
 from stprompt_edge.evaluation.evaluating import evaluate_path
 from stprompt_edge.evaluation.records import Evaluation, EvaluationSettings
 from stprompt_edge.features.extraction import feature_path
-from stprompt_edge.features.files import FeatureOrigin, VideoFeatures, extract_video, load_features, save_features
+from stprompt_edge.features.files import load_features, save_features
+from stprompt_edge.features.records import FeatureOrigin, VideoFeatures
+from stprompt_edge.features.video import extract_video
 from stprompt_edge.model.branches import anomaly_score
 from stprompt_edge.model.checkpoint import Checkpoint, save_checkpoint
 from stprompt_edge.model.clip import Clip

@@ -7,8 +7,8 @@ import pytest
 
 from stprompt_edge.evaluation.lookahead import Recorder, known_seconds, lookaheads
 from stprompt_edge.runtime.backends.fake import FakeBackend
-from stprompt_edge.runtime.detector import Detector
-from stprompt_edge.runtime.scoring import make_scorer
+from stprompt_edge.runtime.methods import open_method
+from stprompt_edge.runtime.observer import Observer
 from tests.runtime.tiny import GEOMETRY, VARIANTS, random_frames, tiny_bundle
 
 METHODS = [
@@ -24,22 +24,21 @@ def test_recomputed_scores_equal_a_detector_of_that_lookahead(method: dict, moti
     bundle = tiny_bundle(motion=motion, motion_timing=timing, sigma=1.5, **method)
     frames = random_frames(30)
     recorder, backend = Recorder(), FakeBackend(bundle)
-    first = Detector(bundle, backend, lookahead=0, localize="never", on_features=recorder)
-    for frame in frames:
-        first.push(frame)
-    first.flush()
+    first = Observer(bundle, backend, lookahead=0, localize="never")
+    for tracked in [one for frame in frames for one in first.push(frame)] + first.flush():
+        recorder.add(tracked)
     encoded = len(backend.encoded)
     for lookahead in lookaheads(1.5):
-        detector = Detector(bundle, FakeBackend(bundle), lookahead=lookahead, localize="never")
-        found = [one for frame in frames for one in detector.push(frame)] + detector.flush()
-        recomputed = recorder.scores(make_scorer(bundle, backend), 1.5, lookahead)
+        observer = Observer(bundle, FakeBackend(bundle), lookahead=lookahead, localize="never")
+        found = [one for frame in frames for one in observer.push(frame)] + observer.flush()
+        recomputed = recorder.scores(open_method(bundle, backend.heads).scorer, 1.5, lookahead)
         np.testing.assert_array_equal(recomputed, [one.detection.score for one in found])
     assert len(backend.encoded) == encoded == len(frames)  # each frame went through the encoder once
 
 
 def test_an_empty_stream_has_no_scores() -> None:
     bundle = tiny_bundle()
-    assert len(Recorder().scores(make_scorer(bundle, FakeBackend(bundle)), 1.0, None)) == 0
+    assert len(Recorder().scores(open_method(bundle, FakeBackend(bundle).heads).scorer, 1.0, None)) == 0
 
 
 @pytest.mark.parametrize(
@@ -73,8 +72,8 @@ def test_a_score_is_known_when_its_last_frame_is(seconds: list[float], late: int
 @pytest.mark.parametrize("lookahead", [0, 2])
 def test_known_seconds_are_those_at_which_a_detector_speaks(timing: str, lookahead: int) -> None:
     bundle = tiny_bundle(motion_timing=timing)
-    detector, frames = Detector(bundle, FakeBackend(bundle), lookahead=lookahead), random_frames(12)
-    spoken = {one.detection.frame_index: frame.seconds for frame in frames for one in detector.push(frame)}
+    observer, frames = Observer(bundle, FakeBackend(bundle), lookahead=lookahead), random_frames(12)
+    spoken = {one.detection.frame_index: frame.seconds for frame in frames for one in observer.push(frame)}
     late = lookahead + (1 if timing == "centered" else 0)
     known = known_seconds(np.array([frame.seconds for frame in frames]), late)
     assert spoken == {index: known[index] for index in spoken}

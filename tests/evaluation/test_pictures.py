@@ -9,13 +9,13 @@ import pytest
 from stprompt_edge.evaluation.pictures import TRUE, TellingFrames, choose_pictures, draw_pair
 from stprompt_edge.evaluation.records import Picture
 from stprompt_edge.evaluation.truth import Area
-from stprompt_edge.runtime.detector import DetectedFrame
-from stprompt_edge.runtime.records import Box, CameraFrame, Detection, Localization
+from stprompt_edge.runtime.frames import CameraFrame
+from stprompt_edge.runtime.records import Box, Detection, Localization
 
 from .scored import located
 
 
-def detected(frame: int, size_wh: tuple[int, int] = (60, 40)) -> DetectedFrame:
+def detected(frame: int, size_wh: tuple[int, int] = (60, 40)) -> tuple[Detection, CameraFrame]:
     image = np.full((size_wh[1], size_wh[0], 3), 30, np.uint8)
     localization = Localization(
         heat_map=np.zeros((14, 14), np.float32), boxes=(Box(x0=5, y0=5, x1=20, y1=20, probability=0.9),)
@@ -24,7 +24,7 @@ def detected(frame: int, size_wh: tuple[int, int] = (60, 40)) -> DetectedFrame:
         frame_index=frame, seconds=frame / 10, score=0.9, class_probabilities=np.array([0.1, 0.9], np.float32),
         top_class="fire", top_probability=0.9, alarm=True, localization=localization,
     )  # fmt: skip
-    return DetectedFrame(detection=detection, frame=CameraFrame(index=frame, seconds=frame / 10, image_bgr=image))
+    return detection, CameraFrame(index=frame, seconds=frame / 10, image_bgr=image)
 
 
 BOXED = Area(boxes_xyxy=np.array([[10.0, 10.0, 30.0, 30.0]]))
@@ -44,7 +44,7 @@ BOXED = Area(boxes_xyxy=np.array([[10.0, 10.0, 30.0, 30.0]]))
 def test_the_best_and_the_worst_of_a_video(frames: list, expected: list[int]) -> None:
     telling = TellingFrames("x", "fire")
     for index, (iou, score) in enumerate(frames):
-        telling.add(located(iou, score, index), detected(index), BOXED)
+        telling.add(located(iou, score, index), *detected(index), BOXED)
     assert [picture.located.frame for picture in telling.pictures()] == expected
 
 
@@ -71,7 +71,7 @@ def test_at_most_four_of_each_kind_from_different_videos() -> None:
 
 @pytest.mark.parametrize("size_wh", [(60, 40), (40, 60), (1920, 1080), (1, 1)])
 def test_pairs_have_one_size_whatever_the_video(size_wh: tuple[int, int]) -> None:
-    pair = draw_pair(detected(0, size_wh), BOXED)
+    pair = draw_pair(*detected(0, size_wh), BOXED)
     half = round(480 * min(1.0, size_wh[0] / size_wh[1]))
     assert pair.shape == (round(480 * min(1.0, size_wh[1] / size_wh[0])), 2 * half + 6, 3)
 
@@ -80,7 +80,7 @@ def test_truth_is_green_on_the_left_only() -> None:
     mask = np.zeros((40, 60), bool)
     mask[10:30, 10:30] = True
     for area in (BOXED, Area(mask=mask)):
-        pair = draw_pair(detected(0), area)
+        pair = draw_pair(*detected(0), area)
         green = (pair == TRUE).all(axis=2)
         assert green[:, :480].any()
         assert not green[:, 480:].any()
@@ -89,7 +89,7 @@ def test_truth_is_green_on_the_left_only() -> None:
 
 def test_pictures_are_jpegs() -> None:
     telling = TellingFrames("x", "fire")
-    telling.add(located(0.5), detected(3), BOXED)
+    telling.add(located(0.5), *detected(3), BOXED)
     (shown,) = telling.pictures()
     assert (shown.video, shown.label, shown.seconds) == ("x", "fire", 0.3)
     assert cv2.imdecode(np.frombuffer(shown.jpeg, np.uint8), cv2.IMREAD_COLOR) is not None

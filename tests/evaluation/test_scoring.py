@@ -1,4 +1,4 @@
-"""One video through the shipped detector."""
+"""One video through the shipped observer."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from stprompt_edge.evaluation import scoring
 from stprompt_edge.evaluation.figures import streaming_figures
 from stprompt_edge.evaluation.scoring import VideoScorer, anomalies
 from stprompt_edge.runtime.backends.fake import FakeBackend
-from stprompt_edge.runtime.detector import DetectedFrame, Detector
+from stprompt_edge.runtime.frames import CameraFrame
+from stprompt_edge.runtime.observer import Observer
 from stprompt_edge.runtime.sources import open_source
+from stprompt_edge.runtime.track import TrackedFrame
 from tests import videos
 from tests.runtime.tiny import GEOMETRY, VARIANTS, tiny_bundle
 
@@ -40,11 +42,11 @@ def boxed(path: Path) -> LabelledVideo:
     return labelled(path, boxes=BOXES, boxes_size_wh=(64, 48))
 
 
-def shipped(path: Path, bundle: Bundle, **options: Any) -> list[DetectedFrame]:
-    detector = Detector(bundle, FakeBackend(bundle), **options)
+def shipped(path: Path, bundle: Bundle, **options: Any) -> list[TrackedFrame]:
+    observer = Observer(bundle, FakeBackend(bundle), **options)
     with open_source(str(path)) as source:
-        found = [one for frame in source.frames(lambda i: i % 4 == 0) for one in detector.push(frame)]
-    return found + detector.flush()
+        found = [one for frame in source.frames(lambda i: i % 4 == 0) for one in observer.push(frame)]
+    return found + observer.flush()
 
 
 @pytest.mark.parametrize(
@@ -84,19 +86,19 @@ def test_streaming_at_full_lookahead_equals_offline(clip: Path, method: dict, mo
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-def test_offline_holds_no_pictures(clip: Path, streaming: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes: list[int] = []
+def test_offline_holds_no_images(clip: Path, streaming: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[bool] = []
 
-    class Watched(Detector):
-        def _detect(self, *step: Any) -> DetectedFrame:
-            found = super()._detect(*step)
-            sizes.append(found.frame.image_bgr.size)
+    class Watched(Observer):
+        def push(self, frame: CameraFrame) -> list[TrackedFrame]:
+            found = super().push(frame)
+            held.extend(one.embedded.image is not None for one in found)
             return found
 
-    monkeypatch.setattr(scoring, "Detector", Watched)
-    bundle = tiny_bundle()
+    monkeypatch.setattr(scoring, "Observer", Watched)
+    bundle = tiny_bundle(sigma=0.05)  # a kernel that reaches no other frame: nothing is held back
     VideoScorer(bundle, FakeBackend(bundle), stride=4, streaming=streaming)(labelled(clip))
-    assert sizes == [64 * 48 * 3 * streaming] * 6
+    assert held == [streaming] * 5
 
 
 def test_streaming_is_what_the_runtime_does(clip: Path) -> None:

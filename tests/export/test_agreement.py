@@ -29,8 +29,8 @@ from stprompt_edge.model.clip import DEMO_MODEL, DEMO_TAG, load_clip
 from stprompt_edge.model.encoder import PackedEncoder
 from stprompt_edge.preprocess import preprocess
 from stprompt_edge.runtime.backends.onnx import OnnxBackend
-from stprompt_edge.runtime.detector import Detector
-from stprompt_edge.runtime.records import CameraFrame
+from stprompt_edge.runtime.frames import CameraFrame
+from stprompt_edge.runtime.observer import Observer
 from stprompt_edge.runtime.sources import open_source
 
 FRAMES = 24
@@ -64,8 +64,8 @@ def torch_scores(stprompt_model: Model, frames: list[CameraFrame]) -> np.ndarray
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "cpu8"])
 def test_the_stream_gives_the_scores_of_the_checkpoint(small_bundle: Bundle, torch_scores, frames, precision):
     with OnnxBackend(small_bundle, precision=precision) as backend:
-        detector = Detector(small_bundle, backend, localize="never", lookahead=None)
-        found = [item for frame in frames for item in detector.push(frame)] + detector.flush()
+        observer = Observer(small_bundle, backend, localize="never", lookahead=None)
+        found = [item for frame in frames for item in observer.push(frame)] + observer.flush()
     scores = np.array([item.detection.score for item in found])
     np.testing.assert_allclose(scores, torch_scores, atol=TOLERANCE[precision], rtol=0)
 

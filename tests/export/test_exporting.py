@@ -24,7 +24,7 @@ from stprompt_edge.model.clip import Clip, embed_texts
 from stprompt_edge.runtime.backends import open_backend
 from stprompt_edge.runtime.backends.onnx import OnnxBackend
 from stprompt_edge.runtime.cameras import CameraConfig
-from stprompt_edge.runtime.detector import Detector
+from stprompt_edge.runtime.observer import Observer
 from stprompt_edge.runtime.watch import RunSettings, run
 from stprompt_edge.vocabulary import load_vocabulary
 from tests.bundles import write_fake_bundle
@@ -241,8 +241,8 @@ def test_the_graphs_run_without_windows(small_bundle: Bundle, precision: str) ->
     bundle, scores = dataclasses.replace(small_bundle, manifest=manifest), []
     with OnnxBackend(bundle, precision=precision) as backend:
         for localize in ("never", "always"):  # no window encoded, and all of them
-            detector = Detector(bundle, backend, localize=localize)  # type: ignore[arg-type]
-            found = [found for frame in read_parity_frames(DEMO_CLIP, 2) for found in detector.push(frame)]
+            observer = Observer(bundle, backend, localize=localize)  # type: ignore[arg-type]
+            found = [found for frame in read_parity_frames(DEMO_CLIP, 2) for found in observer.push(frame)]
             scores.append([item.detection.score for item in found])
     assert len(scores[0]) == 2
     assert scores[0] == pytest.approx(scores[1], abs=0.01)

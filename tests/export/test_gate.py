@@ -13,13 +13,12 @@ from rich.console import Console, RenderableType
 
 from benchmarks.outliers import add_outliers
 from stprompt_edge.assets import DEMO_CLIP
-from stprompt_edge.bundle import Bundle
+from stprompt_edge.bundle import Bundle, describe_bundle
 from stprompt_edge.cli.export import bundle_report
 from stprompt_edge.errors import CheckFailed
 from stprompt_edge.export import ExportSettings, Model, export_bundle, exporting, gate
 from stprompt_edge.export.activations import find_products
 from stprompt_edge.model.clip import Clip
-from stprompt_edge.runtime.watch import describe_bundle
 from stprompt_edge.vocabulary import load_vocabulary
 from tests.export.outliers import outlier_graph
 

@@ -7,9 +7,9 @@ import onnx
 import pytest
 import torch
 
-from stprompt_edge.bundle import ENCODER_NAMES, HEADS_NAME, Bundle
+from stprompt_edge.bundle import ENCODER, ENCODER_NAMES, HEADS, HEADS_NAME, RANKING_HEADS, Bundle, tensor_type
 from stprompt_edge.export.exporting import Model
-from stprompt_edge.export.graphs import ENCODER, HEADS, RANKING_HEADS, window_examples
+from stprompt_edge.export.graphs import window_examples
 from stprompt_edge.geometry import Geometry, WindowGrid
 from stprompt_edge.model.clip import Clip
 from stprompt_edge.model.encoder import PackedEncoder
@@ -85,13 +85,11 @@ def test_names_of_the_ranking_heads(ranking_bundle: Bundle) -> None:
 def test_names_types_and_nothing_of_the_machine(small_bundle: Bundle, file: str) -> None:
     content = small_bundle.file(file).read_bytes()
     graph = onnx.load_from_string(content).graph
-    signature = HEADS if file == HEADS_NAME else ENCODER
-    assert [tensor.name for tensor in graph.input] == list(signature.inputs)
-    assert [tensor.name for tensor in graph.output] == list(signature.outputs)
+    table = HEADS if file == HEADS_NAME else ENCODER
+    assert [tensor.name for tensor in graph.input] == list(table.inputs)
+    assert [tensor.name for tensor in graph.output] == list(table.outputs)
     types = {tensor.name: tensor.type.tensor_type.elem_type for tensor in (*graph.input, *graph.output)}
-    integers = {"fine", "coarse"}
-    assert all((types[name] == onnx.TensorProto.INT64) == (name in integers) for name in types)
-    assert all(kind in (onnx.TensorProto.INT64, onnx.TensorProto.FLOAT) for kind in types.values())
+    assert all(onnx.helper.tensor_dtype_to_np_dtype(kind) == tensor_type(name) for name, kind in types.items())
     for trace in (b".py", b"/home", b"site-packages", b"stack_trace", b"Traceback", b'File "'):
         assert trace not in content
 

@@ -1,5 +1,7 @@
 """`cuda.bindings.runtime` without CUDA: a graph is the list of what was enqueued while its stream was captured.
 
+Launching it queues all of it on a stream, as one piece of work: see `streams`.
+
 Its names and arguments are compared with NVIDIA's bindings in tests/vendor_api.
 """
 
@@ -10,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from tests.fakes.pycuda_driver import FakeDriver
+from tests.fakes.streams import Work
 
 
 class cudaError_t(enum.IntEnum):
@@ -43,12 +46,12 @@ class FakeCudart(ModuleType):
     def cudaStreamBeginCapture(self, stream: int, mode: Any) -> tuple[Any]:
         status = self._status("cudaStreamBeginCapture")
         if not status:
-            assert self.driver.recorded is None
-            self.driver.recorded = []
+            assert self.driver.streams.recorded is None
+            self.driver.streams.recording, self.driver.streams.recorded = stream, []
         return (status,)
 
     def cudaStreamEndCapture(self, stream: int) -> tuple[Any, Any]:
-        graph, self.driver.recorded = self.driver.recorded, None
+        graph, self.driver.streams.recorded = self.driver.streams.recorded, None
         status = self._status("cudaStreamEndCapture")
         self.alive += not status
         return status, None if status else graph
@@ -63,8 +66,7 @@ class FakeCudart(ModuleType):
         if not status:
             self.driver.need_context()
             self.launches += 1
-            for work in graphExec:
-                work()
+            self.driver.streams.put(stream, joined(graphExec))
         return (status,)
 
     def cudaGraphDestroy(self, graph: Any) -> tuple[Any]:
@@ -74,3 +76,14 @@ class FakeCudart(ModuleType):
     def cudaGraphExecDestroy(self, graphExec: Any) -> tuple[Any]:
         self.alive -= 1
         return (self._status(""),)
+
+
+def joined(graph: list[Work]) -> Work:
+    """All nodes of a graph as one."""
+
+    def run() -> None:
+        for work in graph:
+            work.run()
+
+    uses = frozenset().union(*(work.uses for work in graph))
+    return Work(run=run, uses=uses, writes=tuple(array for work in graph for array in work.writes))

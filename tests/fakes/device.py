@@ -22,7 +22,6 @@ from stprompt_edge.runtime.backends.cuda.engines.sidecar import (
     manifest_sha256,
 )
 from tests.bundles import WIDTH, write_fake_bundle
-from tests.fakes.adapter import adapter
 from tests.fakes.cudart_module import FakeCudart
 from tests.fakes.graphs import tiny_encoder, tiny_heads
 from tests.fakes.pycuda_driver import FakeDriver
@@ -41,7 +40,6 @@ class FakeMachine:
 def install(patch: pytest.MonkeyPatch, version: str = "10.3.0", **device: Any) -> FakeMachine:
     """Put the fakes where `import tensorrt` and `import pycuda.driver` find them."""
     driver = FakeDriver(**device)
-    driver.kernels["adapter"] = adapter
     trt = FakeTensorRT(version, driver)
     package = ModuleType("pycuda")
     package.driver = driver  # type: ignore[attr-defined]

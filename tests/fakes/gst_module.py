@@ -57,10 +57,19 @@ class Picture:
     padded_strides: tuple[int, ...] = ()  # of the video meta, where there is one
     pts: int = 0
     matrix: str = "bt601"
+    is_labelled: bool = True  # do the caps say the matrix?
     range: str = "16-235"
     fps: tuple[int, int] = (25, 1)
     readable: bool = True
     corrupt: bool = False
+
+    def get_structure(self, index: int) -> Picture:
+        assert index == 0
+        return self
+
+    def has_field(self, name: str) -> bool:
+        assert name == "colorimetry"
+        return self.is_labelled
 
 
 @dataclass

@@ -7,6 +7,7 @@ Its names and arguments are compared with NVIDIA's bindings in tests/vendor_api.
 from __future__ import annotations
 
 import enum
+import functools
 import json
 from types import ModuleType
 from typing import Any
@@ -16,6 +17,7 @@ import onnx
 from onnx import TensorProto
 
 from tests.fakes.pycuda_driver import FakeDriver
+from tests.fakes.streams import Work
 
 TYPES = {TensorProto.FLOAT: "FLOAT", TensorProto.INT64: "INT64"}
 
@@ -306,8 +308,13 @@ class FakeContext:
         self._scratch = memory
 
     def set_optimization_profile_async(self, profile_index: int, stream_handle: int) -> bool:
-        self._profile = profile_index
-        return self._trt.result("set_optimization_profile_async", True, False)
+        def switch() -> None:
+            self._profile = profile_index
+
+        if "set_optimization_profile_async" in self._trt.failing:
+            return False
+        self._trt.driver.streams.put(stream_handle, Work(run=switch))
+        return True
 
     def set_input_shape(self, name: str, shape: Any) -> bool:
         low, _, high = self._engine.get_tensor_profile_shape(name, self._profile)
@@ -329,25 +336,28 @@ class FakeContext:
         return self._trt.result("set_tensor_address", True, False)
 
     def execute_async_v3(self, stream_handle: int) -> bool:
-        self._trt.driver.need_context()
-        assert self._scratch in self._trt.driver.memory
+        driver = self._trt.driver
+        driver.need_context()
+        assert self._scratch in driver.memory
         if "execute_async_v3" in self._trt.failing:
             return False
-        self._trt.driver.enqueue(self._compute)
+        uses = frozenset(map(driver.allocation, (self._scratch, *self._addresses.values())))
+        run = functools.partial(self._compute, self._profile, dict(self._shapes), dict(self._addresses))
+        driver.streams.put(stream_handle, Work(run=run, uses=uses))
         return True
 
-    def _compute(self) -> None:
-        self._trt.calls.append(("execute", (self._profile, dict(self._shapes))))
-        feed = {name: self._view(name, shape) for name, shape in self._shapes.items()}
+    def _compute(self, profile: int, shapes: dict[str, tuple[int, ...]], addresses: dict[str, int]) -> None:
+        self._trt.calls.append(("execute", (profile, shapes)))
+        feed = {name: self._view(name, addresses[name], shape) for name, shape in shapes.items()}
         names = [output.name for output in self._engine.session.get_outputs()]
         for name, value in zip(names, self._engine.session.run(names, feed), strict=True):
             assert value.shape == self.get_tensor_shape(name)
-            self._view(name, value.shape)[...] = -value if self._trt.wrong else value
+            self._view(name, addresses[name], value.shape)[...] = -value if self._trt.wrong else value
 
     def _dims(self, name: str) -> Any:
         return self._engine._tensors[name].type.tensor_type.shape.dim
 
-    def _view(self, name: str, shape: tuple[int, ...]) -> Any:
+    def _view(self, name: str, address: int, shape: tuple[int, ...]) -> Any:
         kind = np.dtype(self._trt.nptype(self._engine.get_tensor_dtype(name)))
         size = int(np.prod(shape)) * kind.itemsize
-        return self._trt.driver.bytes_at(self._addresses[name], size).view(kind).reshape(shape)
+        return self._trt.driver.bytes_at(address, size).view(kind).reshape(shape)

@@ -9,7 +9,7 @@ from stprompt_edge.bundle import load_bundle
 from stprompt_edge.errors import EnvironmentFailure, UsageError
 from stprompt_edge.features import disk_space
 from stprompt_edge.features.disk_space import DiskNeed, disk_need
-from stprompt_edge.features.files import FeatureOrigin
+from stprompt_edge.features.records import FeatureOrigin
 
 
 def need(**changes: object) -> DiskNeed:

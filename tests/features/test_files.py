@@ -15,18 +15,16 @@ from stprompt_edge.assets import DEMO_BUNDLE
 from stprompt_edge.bundle import load_bundle
 from stprompt_edge.errors import SourceError, UsageError
 from stprompt_edge.features.files import (
-    FeatureOrigin,
-    VideoFeatures,
     estimate_bytes,
-    extract_video,
     header_bytes,
     load_features,
     load_segments,
     read_header,
     read_windows,
     save_features,
-    source_size,
 )
+from stprompt_edge.features.records import FeatureOrigin, VideoFeatures
+from stprompt_edge.features.video import extract_video, source_size
 from stprompt_edge.runtime.backends import open_backend
 from stprompt_edge.runtime.backends.base import Encoded
 from stprompt_edge.runtime.backends.fake import FakeBackend

@@ -15,7 +15,7 @@ from typing import Any
 from stprompt_edge.assets import DEMO_BUNDLE, DEMO_CLIP
 from stprompt_edge.bundle import describe_file, load_bundle
 from stprompt_edge.runtime.backends import open_backend
-from stprompt_edge.runtime.detector import Detector
+from stprompt_edge.runtime.observer import Observer
 from stprompt_edge.runtime.sources import open_source
 
 FILE = Path(__file__).with_name("demo_scores.json")
@@ -32,9 +32,9 @@ def measure() -> dict[str, Any]:
         method = bundle.manifest.method.model_copy(update={"score": branch})
         bundle = dataclasses.replace(bundle, manifest=bundle.manifest.model_copy(update={"method": method}))
         with open_backend("onnx", bundle).backend as backend, open_source(str(DEMO_CLIP)) as source:
-            detector = Detector(bundle, backend, localize="never")
+            observer = Observer(bundle, backend, localize="never")
             frames = source.frames(lambda index: index % stride == 0 and index < FRAMES)
-            found = [item for frame in frames for item in detector.push(frame)] + detector.flush()
+            found = [item for frame in frames for item in observer.push(frame)] + observer.flush()
         scores[branch] = [round(item.detection.score, 5) for item in found]
     classes = [[round(float(p), 5) for p in item.detection.class_probabilities] for item in found]
     return {

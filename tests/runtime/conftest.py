@@ -6,9 +6,9 @@ import ctypes
 
 import pytest
 
-from tests.runtime.backends.cuda.kernels.host import build_library
+from tests.fakes.pycuda_driver import compiled_kernels
 
 
 @pytest.fixture(scope="session")
-def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    return build_library(tmp_path_factory.mktemp("kernels"))
+def library() -> ctypes.CDLL:
+    return compiled_kernels()

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from stprompt_edge.preprocess import resize_to_square
-from stprompt_edge.runtime.backends.cuda.kernels.reference import Nv12Frame, nv12_to_bgr
+from stprompt_edge.runtime.backends.cuda.kernels.reference import nv12_to_bgr
+from stprompt_edge.runtime.frames import CameraFrame, Nv12Frame
 from stprompt_edge.runtime.planes import (
     PlanarFrame,
     camera_frame,
@@ -22,7 +23,6 @@ from stprompt_edge.runtime.planes import (
     upright_bgr,
     upright_size,
 )
-from stprompt_edge.runtime.records import CameraFrame
 from stprompt_edge.runtime.sources import open_source
 from tests import videos
 from tests.runtime.backends.cuda.kernels.host import HostStream

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from stprompt_edge.errors import SourceError
+from stprompt_edge.runtime.frames import CameraFrame
 from stprompt_edge.runtime.reader import FrameReader
-from stprompt_edge.runtime.records import CameraFrame
 
 from .tiny import ScriptedSource, random_frames
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from stprompt_edge.assets import DEMO_BUNDLE, DEMO_CLIP
-from stprompt_edge.bundle import AlarmSection, ParityFigures, load_bundle
+from stprompt_edge.bundle import load_bundle
 from stprompt_edge.errors import EnvironmentFailure, SourceError, UsageError
 from stprompt_edge.runtime import watch as pipeline
 from stprompt_edge.runtime.backends import open_backend
@@ -26,7 +26,7 @@ from stprompt_edge.runtime.backends.fake import FakeBackend
 from stprompt_edge.runtime.cameras import CameraConfig
 from stprompt_edge.runtime.recording.scores import ScoresFile
 from stprompt_edge.runtime.records import Losses
-from stprompt_edge.runtime.watch import Progress, RunResult, RunSettings, cautions, describe_bundle
+from stprompt_edge.runtime.watch import Progress, RunResult, RunSettings
 from tests import videos
 from tests.golden import demo_scores
 
@@ -336,26 +336,6 @@ def test_the_stride_follows_the_seconds_of_training(
 
 
 @pytest.mark.parametrize(
-    ("clip", "source", "told"),
-    [
-        ({"model": "stprompt-demo-16", "pretrained": "demo"}, "street.mp4", "trained on rendered scenes only"),
-        ({"model": "stprompt-demo-16", "pretrained": "mine.safetensors"}, "", "trained on rendered scenes only"),
-        ({"model": "stprompt-demo-16", "pretrained": "demo"}, str(DEMO_CLIP), None),  # is a rendered scene
-        ({"model": "stprompt-demo-16", "pretrained": "none"}, "street.mp4", "weights are random"),
-        ({"model": "ViT-B-16-quickgelu", "pretrained": "none"}, str(DEMO_CLIP), "weights are random"),
-        ({"model": "ViT-B-16-quickgelu", "pretrained": "openai"}, "street.mp4", None),
-    ],
-)
-def test_what_to_know_of_a_bundle(clip: dict[str, str], source: str, told: str | None) -> None:
-    bundle = tiny_bundle()
-    section = bundle.manifest.clip.model_copy(update=clip)
-    manifest = bundle.manifest.model_copy(update={"clip": section})
-    found = cautions(dataclasses.replace(bundle, manifest=manifest), source)
-    assert len(found) == (told is not None)
-    assert told is None or told in found[0]
-
-
-@pytest.mark.parametrize(
     ("options", "rate", "warned"),
     [({}, "25.00 per second, assumed", True), ({"fps": 10.0}, "10.00 per second", False),
      ({"camera": "fps"}, "8.00 per second", False), ({"times": "number", "fps": 30.0}, "30.00 per second", False)],
@@ -373,28 +353,6 @@ def test_an_assumed_rate_is_called_assumed(tmp_path: Path, options: dict[str, An
     assert ("the source has no rate of its own, 25 fps assumed: give --fps" in told["warnings"]) is warned
     assert f"<dd>{rate}</dd>" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert result.facts.stride == (4 if warned else round(0.2 * float(rate.split()[0])))  # unknown: the bundle's own
-
-
-@pytest.mark.parametrize(
-    ("training", "forced", "lines"),
-    [
-        (None, False, {"training": "none: scores are not calibrated"}),
-        ({"data": "scenes", "AUC": 0.9}, False, {"training": "data scenes, AUC 0.9"}),
-        (None, True, {"cpu8 against fp32": "cosine 0.99900 or more, score difference 0.0100 or less, on 8 frames, "
-                                           "kept by force"}),
-    ],
-)  # fmt: skip
-def test_a_bundle_described_for_people(training: Any, forced: bool, lines: dict[str, str]) -> None:
-    bundle = tiny_bundle(alarm=AlarmSection())
-    figures = ParityFigures(
-        min_cosine=0.999, max_score_difference=0.01, frames=8, source="clip", accepted_by_force=forced
-    )
-    parity = {"cpu8": figures} if forced else {}
-    manifest = bundle.manifest.model_copy(update={"training": training, "parity": parity})
-    facts = describe_bundle(dataclasses.replace(bundle, manifest=manifest))
-    assert lines.items() <= facts.items()
-    assert facts["CLIP"] == "tiny (random, seed 0)"
-    assert facts["motion"] == "pixel, centered, 12 of 49 windows"
 
 
 def test_what_a_source_lost_is_in_summary_and_report(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

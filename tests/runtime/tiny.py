@@ -24,7 +24,8 @@ from stprompt_edge.bundle import (
 )
 from stprompt_edge.geometry import Geometry, WindowGrid
 from stprompt_edge.preprocess import CLIP_MEAN_RGB, CLIP_STD_RGB, Preprocessing
-from stprompt_edge.runtime.records import CameraFrame, SourceInfo
+from stprompt_edge.runtime.frames import CameraFrame
+from stprompt_edge.runtime.records import SourceInfo
 from stprompt_edge.runtime.sources import Source
 from stprompt_edge.vocabulary import vocabulary_from_dict, vocabulary_to_dict
 

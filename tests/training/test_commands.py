@@ -25,7 +25,8 @@ import stprompt_edge
 from stprompt_edge.cli.app import app
 from stprompt_edge.cli.terminal import console
 from stprompt_edge.errors import CheckFailed, UsageError
-from stprompt_edge.features.files import FeatureOrigin, VideoFeatures, load_features, save_features
+from stprompt_edge.features.files import load_features, save_features
+from stprompt_edge.features.records import FeatureOrigin, VideoFeatures
 from stprompt_edge.files import only_writer
 from stprompt_edge.model.checkpoint import load_checkpoint
 from stprompt_edge.model.clip import load_clip

@@ -10,7 +10,8 @@ pytest.importorskip("matplotlib")
 
 from stprompt_edge import files
 from stprompt_edge.errors import EnvironmentFailure
-from stprompt_edge.training.curves import PICTURE_NAME, TABLE_NAME, EpochFigures, draw_curves, write_table
+from stprompt_edge.training.curves import PICTURE_NAME, TABLE_NAME, EpochFigures, curves_chart, draw_curves, write_table
+from tests.reports.drawn import axes_of, legend, line
 
 
 def figures(count: int, *, validation: bool) -> list[EpochFigures]:
@@ -46,6 +47,22 @@ def test_the_table(tmp_path: Path, count: int, validation: bool) -> None:
     assert float(rows[-1]["train_total"]) == pytest.approx(2 / count, rel=1e-5)
     assert rows[0]["validation_total"] == ("3" if validation else "")
     assert rows[0]["validation_auc"] == ("0.75" if validation else "")
+
+
+@pytest.mark.parametrize("validation", [True, False])
+def test_the_curves_are_the_table(validation: bool) -> None:
+    panels = axes_of(curves_chart(figures(3, validation=validation)))
+    titles = ["loss", "parts of the training loss", "AUC of whole videos held out"]
+    assert [axes.get_title() for axes in panels] == titles[: 3 if validation else 2]
+    assert line(panels[0], "training") == ([1, 2, 3], [2, 1, 2 / 3])
+    assert line(panels[1], "ranking") == ([1, 2, 3], [1, 1 / 2, 1 / 3])
+    if validation:
+        assert line(panels[0], "validation") == ([1, 2, 3], [3, 3 / 2, 1])
+        assert line(panels[2], "_child0") == ([1, 2, 3], [0.75] * 3)
+        assert legend(panels[0]) == ["training", "validation"]
+    for axes in panels:
+        assert axes.lines[-1].get_xdata()[0] == 3  # the best epoch
+        assert axes.get_xlabel() == "epoch"
 
 
 @pytest.mark.parametrize(("validation", "panels"), [(True, 3), (False, 2)])

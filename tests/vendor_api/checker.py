@@ -57,6 +57,8 @@ def uses(source: str, aliases: Collection[str]) -> bool:
 
 
 def _last_name(node: ast.expr) -> str:
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "torch":
+        return ""  # `torch.cuda` is PyTorch's own
     return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
 
 

@@ -16,7 +16,9 @@ from tests.vendor_api.checker import Description, faults, uses
 from tests.vendor_api.wheels import CUDA_BINDINGS, ROOT, TENSORRT, describe_cuda_runtime, describe_tensorrt
 
 ALIASES = {"tensorrt": {"trt", "tensorrt"}, "pycuda": {"cuda", "_driver"}, "cudart": {"cudart"}}
-SOURCES = sorted(path for folder in ("runtime", "export") for path in (ROOT / "stprompt_edge" / folder).rglob("*.py"))
+SOURCES = sorted(
+    path for folder in ("runtime", "export", "doctor") for path in (ROOT / "stprompt_edge" / folder).rglob("*.py")
+)
 PYCUDA: Description = json.loads(Path(__file__).with_name("pycuda.json").read_text(encoding="utf-8"))
 
 
@@ -51,8 +53,8 @@ def test_the_modules_that_use_tensorrt_are_found() -> None:
         "export/engine/network.py",
         "export/engine/monitor.py",
         "runtime/backends/tensorrt.py",
-        "runtime/engines/execution.py",
-        "runtime/engines/tensorrt_api.py",
+        "runtime/backends/cuda/engines/execution.py",
+        "runtime/backends/cuda/engines/tensorrt_api.py",
     } <= found
 
 
@@ -125,6 +127,10 @@ FAKED = {
 }  # fmt: skip
 
 
+PYCUDA_FAKED = {name: name for name in ("Device", "Context", "Stream", "Event")} | {"Memory": "DeviceAllocation"}
+ABOUT_THE_FAKE = {"need_context", "refuse_while_recording", "bytes_at", "allocation", "pointed_at", "launch"}
+
+
 def methods(module: ModuleType | type, name: str) -> dict[str, list[str]]:
     """Public methods of a class in a source file, with the names of their arguments."""
     tree = ast.parse(Path(module.__file__ or "").read_text(encoding="utf-8"))  # type: ignore[union-attr]
@@ -148,10 +154,12 @@ def test_the_fake_tensorrt_has_only_what_nvidias_has(tensorrt: Description, fake
 
 def test_the_fake_pycuda_has_only_what_pycuda_has() -> None:
     ours: Callable[[str], dict[str, list[str]]] = lambda name: methods(pycuda_driver, name)  # noqa: E731
-    for name in ("Device", "Context", "Stream", "DeviceAllocation"):
-        assert set(ours(name)) <= set(PYCUDA["classes"][name])
+    for fake, real in PYCUDA_FAKED.items():
+        for name, arguments in ours(fake).items():
+            calls = PYCUDA["classes"][real][name]["calls"]
+            assert not calls or arguments == calls[0]["names"]
     for name, arguments in ours("FakeDriver").items():
-        if name not in ("need_context", "enqueue", "bytes_at"):
+        if name not in ABOUT_THE_FAKE:
             names = PYCUDA["values"][name]["calls"][0]["names"]
             assert len(arguments) == len(names)
             assert arguments == names or name == "mem_alloc"
@@ -174,7 +182,7 @@ def test_the_fake_cuda_runtime_has_only_what_nvidias_has(cudart: Description) ->
     ],
 )
 def test_a_wrong_use_of_the_cuda_runtime_is_caught(cudart: Description, right: str, wrong: str, told: str) -> None:
-    source = (ROOT / "stprompt_edge" / "runtime" / "backends" / "cuda_graph.py").read_text(encoding="utf-8")
+    source = (ROOT / "stprompt_edge" / "runtime" / "backends" / "cuda" / "graph.py").read_text(encoding="utf-8")
     assert right in source
     found = faults(source.replace(right, wrong), cudart, ALIASES["cudart"])
     assert any(told in fault for fault in found), found

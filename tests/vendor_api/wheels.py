@@ -1,5 +1,7 @@
 """The libraries whose names we check against, downloaded once and kept in pytest's cache; nothing is installed.
 
+Where one cannot be had, tests are skipped, but not in CI: see `tests.needs`.
+
 TensorRT's Python bindings import as soon as the three libraries exist that they are linked to, and those need only the
 C symbols that the bindings look for: stubs of a few lines. The bindings then tell their own signatures and enums.
 """
@@ -16,7 +18,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import pytest
+from tests.needs import lacking
 
 ROOT = Path(__file__).resolve().parents[2]
 TENSORRT = {  # version -> wheel, as pip names it
@@ -34,7 +36,7 @@ _REFUSED: dict[str, str] = {}  # requirement -> why
 
 
 def fetch(requirement: str, folder: Path) -> Path:
-    """Unpack a wheel into a folder of the cache, once; the test is skipped where the index has it not."""
+    """Unpack a wheel into a folder of the cache, once."""
     target = folder / re.sub(r"\W+", "-", requirement)
     if not target.is_dir():
         archive = _download(requirement, folder / "downloads")
@@ -49,7 +51,7 @@ def fetch(requirement: str, folder: Path) -> Path:
 
 def _download(requirement: str, folder: Path) -> Path:
     if requirement in _REFUSED:  # an index that cannot be reached is asked once
-        pytest.skip(_REFUSED[requirement])
+        lacking(_REFUSED[requirement])
     shutil.rmtree(folder, ignore_errors=True)
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--retries", "1"]
     try:
@@ -64,7 +66,7 @@ def _download(requirement: str, folder: Path) -> Path:
     if not archives:
         said = next((line for line in lines if "ERROR" in line), "no wheel came")
         _REFUSED[requirement] = f"{requirement} cannot be downloaded here: {said}"
-        pytest.skip(_REFUSED[requirement])
+        lacking(_REFUSED[requirement])
     return archives[0]
 
 
@@ -89,7 +91,7 @@ def _describe(module: str, package: Path, environment: dict[str, str]) -> dict[s
             env={**os.environ, "PYTHONPATH": str(package), **environment},
         )  # fmt: skip
         if done.returncode:
-            pytest.skip(f"{module} of {package.name} does not import here: {done.stderr.strip().splitlines()[-1]}")
+            lacking(f"{module} of {package.name} does not import here: {done.stderr.strip().splitlines()[-1]}")
         kept.write_text(done.stdout, encoding="utf-8")
     return json.loads(kept.read_text(encoding="utf-8"))
 
@@ -100,7 +102,7 @@ def _build_stubs(package: Path, major: str) -> Path:
     if folder.is_dir():
         return folder
     if not (shutil.which("gcc") and shutil.which("nm")):
-        pytest.skip("gcc and nm are needed to make the stub libraries")
+        lacking("gcc and nm are needed to make the stub libraries")
     binding = next(package.rglob("tensorrt.so"))
     listed = subprocess.run(["nm", "-D", "--undefined-only", str(binding)], capture_output=True, text=True, check=True)
     symbols = sorted(set(SYMBOL.findall(listed.stdout)))

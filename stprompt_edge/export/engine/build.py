@@ -14,11 +14,11 @@ from stprompt_edge.assets import DEMO_CLIP
 from stprompt_edge.bundle import ENCODER_NAMES, HEADS_NAME, Bundle, describe_file, load_bundle
 from stprompt_edge.errors import EnvironmentFailure, StpromptEdgeError, UsageError, nearest
 from stprompt_edge.export.engine.gate import FRAMES, compare_engine, compare_frames, measure_latency
-from stprompt_edge.export.engine.monitor import Progress
 from stprompt_edge.export.engine.network import Plan, PlanSettings, build_plan
 from stprompt_edge.export.parity import read_parity_frames
 from stprompt_edge.files import PARTIAL_SUFFIX, disk_errors, swap_folder, write_bytes_atomic, write_text_atomic
 from stprompt_edge.overwriting import Input, check_outputs
+from stprompt_edge.progress import StepProgress, part_of
 from stprompt_edge.runtime.backends.cuda.engines.device import CudaSession, Device
 from stprompt_edge.runtime.backends.cuda.engines.profiles import BatchSizes, encoder_profiles, heads_profiles
 from stprompt_edge.runtime.backends.cuda.engines.sidecar import (
@@ -39,7 +39,7 @@ from stprompt_edge.runtime.backends.cuda.engines.sidecar import (
 from stprompt_edge.runtime.backends.cuda.engines.tensorrt_api import import_tensorrt
 from stprompt_edge.runtime.backends.cuda.kernels import build_cubin
 from stprompt_edge.runtime.backends.tensorrt import TensorRTBackend
-from stprompt_edge.runtime.records import CameraFrame
+from stprompt_edge.runtime.frames import CameraFrame
 from stprompt_edge.runtime.source_files import source_files
 
 OLDEST_GPU = (7, 0)  # TensorRT 10.1's support matrix: "all NVIDIA hardware with capability SM 7.0 or higher"
@@ -87,7 +87,7 @@ class BuiltEngine:
     notes: tuple[str, ...]  # what the reader should know of it
 
 
-def build_engine(path: Path, settings: EngineSettings, progress: Progress = lambda what, done: None) -> BuiltEngine:
+def build_engine(path: Path, settings: EngineSettings, progress: StepProgress = lambda what, done: None) -> BuiltEngine:
     """Build, verify and keep the engines of a bundle; what was there before stays until the new one is whole.
 
     Args:
@@ -207,7 +207,7 @@ def comparison_notes(bundle: Bundle, device: Device, sidecar: EngineSidecar) -> 
 
 
 def _write_engines(
-    bundle: Bundle, device: Device, version: str, settings: EngineSettings, folder: Path, progress: Progress
+    bundle: Bundle, device: Device, version: str, settings: EngineSettings, folder: Path, progress: StepProgress
 ) -> EngineSidecar:
     """Encoder, heads, kernel and timing cache into the folder; the sidecar that describes them, without figures."""
     graphs = _graphs(bundle, settings)
@@ -216,7 +216,7 @@ def _write_engines(
     spans = {ENCODER_ENGINE: (0.02, 0.72), HEADS_ENGINE: (0.72, 0.8)}
     for name, (onnx, profiles, exact) in graphs.items():
         start, stop = spans[name]
-        plan = _build(bundle.file(onnx), profiles, settings, cache, exact, _part(progress, start, stop))
+        plan = _build(bundle.file(onnx), profiles, settings, cache, exact, part_of(progress, start, stop))
         cache = plan.timing_cache or cache
         write_bytes_atomic(folder / name, plan.engine)
         sha256 = bundle.manifest.files[onnx].sha256
@@ -250,7 +250,7 @@ def _graphs(bundle: Bundle, settings: EngineSettings) -> dict[str, tuple[str, tu
 
 
 def _build(
-    onnx: Path, profiles: Sequence[Profile], settings: EngineSettings, cache: bytes, exact: bool, progress: Progress
+    onnx: Path, profiles: Sequence[Profile], settings: EngineSettings, cache: bytes, exact: bool, progress: StepProgress
 ) -> Plan:
     plan_settings = PlanSettings(
         workspace_gib=settings.workspace_gib, timing_cache=cache, exact_fp32=exact, stop=settings.stop
@@ -280,13 +280,13 @@ def _verify(
     sidecar: EngineSidecar,
     frames: Sequence[CameraFrame],
     settings: EngineSettings,
-    progress: Progress,
+    progress: StepProgress,
 ) -> tuple[EngineSidecar, str]:
     """The sidecar with what was measured, and why frames are preprocessed on the CPU if they are."""
     with TensorRTBackend(bundle, folder=folder) as backend:
         parity = compare_engine(
             bundle, backend, frames, settings.verify.name,
-            batch=settings.batch.max, force=settings.force, progress=_part(progress, 0.83, 0.95),
+            batch=settings.batch.max, force=settings.force, progress=part_of(progress, 0.83, 0.95),
         )  # fmt: skip
         progress("comparing preprocessing on the device with the CPU's", 0.95)
         on_cpu = compare_frames(bundle, backend, frames)
@@ -297,8 +297,3 @@ def _verify(
 
 def _write_sidecar(folder: Path, sidecar: EngineSidecar) -> None:
     write_text_atomic(folder / SIDECAR_NAME, sidecar.model_dump_json(indent=2) + "\n")
-
-
-def _part(progress: Progress, start: float, stop: float) -> Progress:
-    """Progress of a part of the whole."""
-    return lambda what, done: progress(what, start + (stop - start) * done)

@@ -6,11 +6,9 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from stprompt_edge.bundle import Bundle, ParityFigures
 from stprompt_edge.errors import CheckFailed, StpromptEdgeError
-from stprompt_edge.export.engine.monitor import Progress
 from stprompt_edge.export.parity import (
     MAX_SCORE_DIFFERENCE,
     MIN_COSINE,
@@ -20,12 +18,15 @@ from stprompt_edge.export.parity import (
     within_limits,
 )
 from stprompt_edge.preprocess import Preprocessor
+from stprompt_edge.progress import StepProgress
 from stprompt_edge.runtime.backends.base import Backend
 from stprompt_edge.runtime.backends.cuda.engines.sidecar import LatencyFigures
 from stprompt_edge.runtime.backends.onnx import OnnxBackend
 from stprompt_edge.runtime.backends.tensorrt import TensorRTBackend
-from stprompt_edge.runtime.detector import Detector
-from stprompt_edge.runtime.records import CameraFrame
+from stprompt_edge.runtime.batcher import Batcher
+from stprompt_edge.runtime.frames import CameraFrame
+from stprompt_edge.runtime.observer import Observer
+from stprompt_edge.runtime.track import EncodeRequest
 
 FRAMES = 8
 WARM_UP_STEPS, TIMED_STEPS = 10, 100
@@ -39,7 +40,7 @@ def compare_engine(
     *,
     batch: int,
     force: bool,
-    progress: Progress,
+    progress: StepProgress,
 ) -> ParityFigures:
     """Embeddings and scores of an engine against fp32 ONNX on the CPU: both profiles, one frame and `batch` at once.
 
@@ -62,7 +63,7 @@ def compare_engine(
 
 
 def trace_engine(
-    bundle: Bundle, backend: Backend, frames: Sequence[CameraFrame], batch: int, progress: Progress
+    bundle: Bundle, backend: Backend, frames: Sequence[CameraFrame], batch: int, progress: StepProgress
 ) -> Trace:
     """What a backend says of frames: windows all and picked, one frame at a time and `batch` together."""
     traces = []
@@ -73,11 +74,16 @@ def trace_engine(
     if batch > 1:
         progress("batch", 2 / 3)
         preprocess = Preprocessor(bundle.preprocessing)
-        image = np.stack([preprocess(frames[i % len(frames)].image_bgr).image for i in range(batch)])
-        fine = np.stack([np.random.default_rng(i).permutation(bundle.geometry.fine_count) for i in range(batch)])
-        encoded = backend.encode(image, fine[:, : bundle.manifest.method.windows], np.zeros((batch, 1), np.int64))
-        width = encoded.frame.shape[-1]
-        embeddings += [x.reshape(-1, width) for x in (encoded.frame, encoded.fine, encoded.coarse)]
+        requests = [
+            EncodeRequest(
+                image=preprocess(frames[i % len(frames)].image_bgr).image,
+                fine=np.random.default_rng(i).permutation(bundle.geometry.fine_count)[: bundle.manifest.method.windows],
+                coarse=np.zeros(1, np.int64),
+            )
+            for i in range(batch)
+        ]
+        for found in Batcher(backend).encode(requests):
+            embeddings += [found.frame_D[None], found.fine_KD, found.coarse_LD]
     return Trace(embeddings=np.concatenate(embeddings), scores=np.concatenate([trace.scores for trace in traces]))
 
 
@@ -111,33 +117,29 @@ def _trace_frames(
     bundle: Bundle, backend: TensorRTBackend, frames: Sequence[CameraFrame], *, device_frames: bool
 ) -> Trace:
     """Scores of frames, and what they are made of: their embeddings, and the vectors to smooth."""
-    rows: list[NDArray[np.float32]] = []
-    detector = Detector(
-        bundle, backend, localize="always", device_frames=device_frames,
-        on_features=lambda x_clip_D, features: rows.extend([x_clip_D, features]),
-    )  # fmt: skip
-    found = [detected for frame in frames for detected in detector.push(frame)] + detector.flush()
+    observer = Observer(bundle, backend, localize="always", device_frames=device_frames)
+    found = [tracked for frame in frames for tracked in observer.push(frame)] + observer.flush()
+    rows = [row for tracked in found for row in (tracked.embedded.x_clip_D, tracked.features)]
     width = max(len(row) for row in rows)
     return Trace(
         embeddings=np.stack([np.pad(row, (0, width - len(row))) for row in rows]),
-        scores=np.array([detected.detection.score for detected in found], np.float32),
+        scores=np.array([tracked.detection.score for tracked in found], np.float32),
     )
 
 
 def measure_latency(bundle: Bundle, backend: Backend, frames: Sequence[CameraFrame]) -> LatencyFigures:
     """The encoder on one frame and the method's windows, from host memory to host memory."""
     preprocess = Preprocessor(bundle.preprocessing)
-    images = [preprocess(frame.image_bgr).image[None] for frame in frames]
-    fine = np.arange(bundle.manifest.method.windows, dtype=np.int64)[None]
-    coarse = np.zeros((1, 0), np.int64)
-    seconds = []
+    fine = np.arange(bundle.manifest.method.windows, dtype=np.int64)
+    requests = [EncodeRequest(image=preprocess(frame.image_bgr).image, fine=fine, coarse=fine[:0]) for frame in frames]
+    batcher, seconds = Batcher(backend), []
     for step in range(WARM_UP_STEPS + TIMED_STEPS):
         started = time.perf_counter()
-        backend.encode(images[step % len(images)], fine, coarse)
+        batcher.encode([requests[step % len(requests)]])
         seconds.append(time.perf_counter() - started)
     p50, p95 = np.percentile(seconds[WARM_UP_STEPS:], [50, 95]) * 1e3
     return LatencyFigures(p50_ms=round(float(p50), 3), p95_ms=round(float(p95), 3), steps=TIMED_STEPS)
 
 
-def _counted(progress: Progress, name: str, start: float, stop: float) -> Progress:
+def _counted(progress: StepProgress, name: str, start: float, stop: float) -> StepProgress:
     return lambda what, done: progress(f"{name}, {what}", start + (stop - start) * done)

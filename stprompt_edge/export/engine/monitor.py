@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from stprompt_edge.progress import StepProgress
 from stprompt_edge.runtime.backends.cuda.engines.tensorrt_api import import_tensorrt
 
 if TYPE_CHECKING:
     import tensorrt as trt
-
-Progress = Callable[[str, float], None]  # what is being done, and the fraction of it that is done
 
 
 @dataclass
@@ -31,7 +29,7 @@ class PhaseTree:
         progress: told the innermost phase and the whole's fraction, which never falls.
     """
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: StepProgress) -> None:
         self._progress = progress
         self._phases: dict[str, _Phase] = {}
         self._largest = 0.0
@@ -68,7 +66,7 @@ class PhaseTree:
         return inner
 
 
-def make_monitor(progress: Progress, stop: threading.Event) -> trt.IProgressMonitor:
+def make_monitor(progress: StepProgress, stop: threading.Event) -> trt.IProgressMonitor:
     """A monitor that reports to `progress` and ends the build once `stop` is set; it must outlive the build."""
     tensorrt = import_tensorrt()
     tree = PhaseTree(progress)

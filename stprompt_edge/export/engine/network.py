@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stprompt_edge.export.engine.messages import builder_failure, parser_failure
-from stprompt_edge.export.engine.monitor import Progress, make_monitor
+from stprompt_edge.export.engine.monitor import make_monitor
+from stprompt_edge.progress import StepProgress
 from stprompt_edge.runtime.backends.cuda.engines.sidecar import Profile
 from stprompt_edge.runtime.backends.cuda.engines.tensorrt_api import Messages, checked, import_tensorrt, make_logger
 
@@ -50,7 +51,7 @@ class PlanSettings:
     stop: threading.Event
 
 
-def build_plan(onnx: Path, profiles: Sequence[Profile], settings: PlanSettings, progress: Progress) -> Plan:
+def build_plan(onnx: Path, profiles: Sequence[Profile], settings: PlanSettings, progress: StepProgress) -> Plan:
     """Build an engine; minutes on a Jetson.
 
     Args:

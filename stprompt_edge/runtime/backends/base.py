@@ -6,19 +6,18 @@ windows (49).
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import Self  # in `typing` from Python 3.11 on
 
-from stprompt_edge.bundle import Bundle
-from stprompt_edge.runtime.backends.cuda.kernels.reference import Nv12Frame
+from stprompt_edge.bundle import ENCODER
+from stprompt_edge.runtime.closing import Closing
+from stprompt_edge.runtime.frames import Nv12Frame
 from stprompt_edge.runtime.motion import Selection
-
-Shapes = dict[str, list[int | None]]  # tensor name -> shape; None is any size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +27,17 @@ class Encoded:
     frame: NDArray[np.float32]  # [B, D]
     fine: NDArray[np.float32]  # [B, K, D]
     coarse: NDArray[np.float32]  # [B, L, D]
+
+    @classmethod
+    def from_outputs(cls, outputs: Mapping[str, NDArray[np.float32]], fine: int, coarse: int) -> Encoded:
+        """The encoder's outputs by name, without the windows that were added as padding.
+
+        Args:
+            outputs: axis 1 of the windows' may be longer than what was asked for.
+            fine, coarse: windows of each frame that were.
+        """
+        frame, fine_embeddings, coarse_embeddings = (outputs[name] for name in ENCODER.outputs)
+        return cls(frame=frame, fine=fine_embeddings[:, :fine], coarse=coarse_embeddings[:, :coarse])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,41 +80,26 @@ class FrameStream(Protocol):
         """All windows of the frame that was given last, [1, 49, D] and [1, 16, D]."""
 
 
-class Backend(Protocol):
+class Backend(Closing):
     """A bundle's graphs, open on one device."""
 
-    @property
-    def description(self) -> str:
-        """For people: engine, device and file."""
+    description: str  # for people: engine, device and file
 
+    @abstractmethod
     def encode(self, image: NDArray[np.float32], fine: NDArray[np.int64], coarse: NDArray[np.int64]) -> Encoded:
         """Embed preprocessed frames [B, 3, S, S] and chosen windows of each: indices [B, K] and [B, L]."""
 
+    @abstractmethod
     def heads(self, **inputs: NDArray[np.float32]) -> HeadsOutput:
-        """Run the heads graph on its inputs by name, N rows at once: see `heads_shapes`."""
+        """Run the heads graph on its inputs by name, N rows at once: see `bundle.heads_graph`."""
 
-    def close(self) -> None:
-        """Free the device; the backend cannot be used afterwards."""
+    def open_stream(self, *, lookahead: int) -> FrameStream | None:
+        """The device's own watch step for one camera; None where frames are preprocessed on the CPU.
 
-    def __enter__(self) -> Self: ...
+        Args:
+            lookahead: later frames that the adapter uses.
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-
-def heads_shapes(bundle: Bundle) -> tuple[Shapes, Shapes]:
-    """Inputs and outputs of the bundle's heads graph, all float32.
-
-    stprompt: `context`, rows of A (x_clip + x_as), and `clip`, x_clip -> `anomaly_logit` and `similarity`;
-    mil-ranking: `windows`, embeddings of all fine windows -> `anomaly_logit` and `window_logits`.
-    """
-    width = bundle.manifest.clip.embedding_width
-    if bundle.manifest.method.name == "mil-ranking":
-        fine = bundle.geometry.fine_count
-        return {"windows": [None, fine, width]}, {"anomaly_logit": [None], "window_logits": [None, fine]}
-    classes = len(bundle.vocabulary.class_names)
-    return (
-        {"context": [None, width], "clip": [None, width]},
-        {"anomaly_logit": [None], "similarity": [None, classes]},
-    )
+        Raises:
+            EnvironmentFailure: the device refuses.
+        """
+        return None

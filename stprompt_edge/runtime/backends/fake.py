@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import Self  # in `typing` from Python 3.11 on
 
 from stprompt_edge.bundle import Bundle
-from stprompt_edge.runtime.backends.base import Encoded, HeadsOutput
+from stprompt_edge.runtime.backends.base import Backend, Encoded, HeadsOutput
 
 
-class FakeBackend:
+class FakeBackend(Backend):
     """Deterministic stand-in: an embedding is a seeded linear map of the mean colour of the frame or window."""
 
     def __init__(self, bundle: Bundle) -> None:
@@ -46,14 +43,6 @@ class FakeBackend:
 
     def close(self) -> None:
         """Nothing to free."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @staticmethod
     def _means(

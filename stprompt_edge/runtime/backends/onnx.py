@@ -5,18 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import Self  # in `typing` from Python 3.11 on
 
-from stprompt_edge.bundle import ENCODER_NAMES, HEADS_NAME, Bundle
+from stprompt_edge.bundle import ENCODER, ENCODER_NAMES, HEADS_NAME, Bundle, GraphShapes, heads_graph
 from stprompt_edge.errors import CheckFailed, EnvironmentFailure
 from stprompt_edge.files import printable
 from stprompt_edge.imports import MORE_MEMORY, import_failure, is_out_of_memory
-from stprompt_edge.runtime.backends.base import Encoded, HeadsOutput, Shapes, heads_shapes
+from stprompt_edge.runtime.backends.base import Backend, Encoded, HeadsOutput
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 # Q and DQ as two roundings, which is what TensorRT's int8 gives too: on CPUs with AVX2 alone the products that ONNX
@@ -25,7 +23,7 @@ EXACT_QDQ = ("session.disable_quant_qdq", "1")
 PREFERRED_PRECISIONS = {CPU: ("cpu8", "fp32", "fp16"), CUDA: ("fp16", "fp32")}  # fastest first
 
 
-class OnnxBackend:
+class OnnxBackend(Backend):
     """A bundle on one execution provider.
 
     Args:
@@ -52,50 +50,29 @@ class OnnxBackend:
     ) -> None:
         precision = precision or pick_precision(bundle, provider)
         file = ENCODER_NAMES[precision]
-        width, size = bundle.manifest.clip.embedding_width, bundle.geometry.image_size
         self._encoder: Any = open_session(bundle.file(file), provider, threads, provider_options)
-        check_tensors(
-            bundle.path / file,
-            self._encoder,
-            inputs={"image": [None, 3, size, size], "fine": [None, None], "coarse": [None, None]},
-            outputs={
-                "frame": [None, width],
-                "fine_embeddings": [None, None, width],
-                "coarse_embeddings": [None, None, width],
-            },
-        )
+        check_tensors(bundle.path / file, self._encoder, bundle.encoder_shapes)
         self._heads: Any = None
         if HEADS_NAME in bundle.manifest.files:
-            inputs, outputs = heads_shapes(bundle)
+            self._heads_graph = heads_graph(bundle.manifest.method.name)
             self._heads = open_session(bundle.file(HEADS_NAME), provider, threads, provider_options)
-            self._heads_shapes = outputs
-            check_tensors(bundle.path / HEADS_NAME, self._heads, inputs=inputs, outputs=outputs)
+            check_tensors(bundle.path / HEADS_NAME, self._heads, bundle.heads_shapes)
         self.precision = precision
         self.description = f"ONNX Runtime {provider.removesuffix('ExecutionProvider')}, {file}"
 
     def encode(self, image: NDArray[np.float32], fine: NDArray[np.int64], coarse: NDArray[np.int64]) -> Encoded:
         """See `Backend.encode`."""
-        frame, fine_embeddings, coarse_embeddings = self._encoder.run(
-            ["frame", "fine_embeddings", "coarse_embeddings"], {"image": image, "fine": fine, "coarse": coarse}
-        )
-        return Encoded(frame=frame, fine=fine_embeddings, coarse=coarse_embeddings)
+        found = self._encoder.run(list(ENCODER.outputs), ENCODER.feed(image, fine, coarse))
+        return Encoded.from_outputs(dict(zip(ENCODER.outputs, found, strict=True)), fine.shape[1], coarse.shape[1])
 
     def heads(self, **inputs: NDArray[np.float32]) -> HeadsOutput:
         """See `Backend.heads`."""
-        names = list(self._heads_shapes)
+        names = list(self._heads_graph.outputs)
         return HeadsOutput(**dict(zip(names, self._heads.run(names, inputs), strict=True)))
 
     def close(self) -> None:
         """Free the sessions."""
         self._encoder = self._heads = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def import_onnxruntime() -> Any:
@@ -168,28 +145,28 @@ def session_options(threads: int | None) -> Any:
     return options
 
 
-def check_tensors(path: Path, session: Any, *, inputs: Shapes, outputs: Shapes) -> None:
+def check_tensors(path: Path, session: Any, shapes: GraphShapes) -> None:
     """Compare a graph's inputs and outputs with what the bundle promises; None is any size.
 
     Raises:
         CheckFailed: names the tensor, its shape and the expected one.
     """
     for kind, expected, found in [
-        ("input", inputs, session.get_inputs()),
-        ("output", outputs, session.get_outputs()),
+        ("input", shapes.inputs, session.get_inputs()),
+        ("output", shapes.outputs, session.get_outputs()),
     ]:
-        shapes = {tensor.name: tensor.shape for tensor in found}
-        if set(shapes) != set(expected):
+        held = {tensor.name: tensor.shape for tensor in found}
+        if set(held) != set(expected):
             raise CheckFailed(
-                f"{path}: {kind}s are {sorted(shapes)}, expected {sorted(expected)}", remedy="export the bundle again"
+                f"{path}: {kind}s are {sorted(held)}, expected {sorted(expected)}", remedy="export the bundle again"
             )
         for name, shape in expected.items():
-            fits = len(shape) == len(shapes[name]) and all(
-                want is None or want == got for want, got in zip(shape, shapes[name], strict=True)
+            fits = len(shape) == len(held[name]) and all(
+                want is None or want == got for want, got in zip(shape, held[name], strict=True)
             )
             if not fits:
                 raise CheckFailed(
-                    f"{path}: {kind} {name} has shape {shapes[name]}, "
+                    f"{path}: {kind} {name} has shape {held[name]}, "
                     f"expected {['any' if size is None else size for size in shape]}",
                     remedy="export the bundle again",
                 )

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from stprompt_edge.bundle import Bundle
+from stprompt_edge.bundle import ENCODER, Bundle
 from stprompt_edge.errors import CheckFailed
 from stprompt_edge.runtime.backends.base import Encoded, HeadsOutput
 from stprompt_edge.runtime.backends.onnx import CUDA, OnnxBackend, import_onnxruntime
@@ -58,7 +58,7 @@ class OnnxCudaBackend(OnnxBackend):
         provider: str = CUDA,
         device: str = "cuda",
     ) -> None:
-        self._device, self._width = device, bundle.manifest.clip.embedding_width
+        self._device, self._sizes = device, bundle.sizes
         self._options = dict(CUDA_OPTIONS) if provider == CUDA else {}
         self._open = functools.partial(OnnxBackend.__init__, self, bundle, provider=provider, precision=precision)
         try:
@@ -103,25 +103,15 @@ class OnnxCudaBackend(OnnxBackend):
         padded = [np.zeros((batch, max(size, self._padding)), np.int64) for size in windows]
         for target, source in zip(padded, (fine, coarse), strict=True):
             target[:, : source.shape[1]] = source
-        outputs = self._bound_encoder.run(
-            {"image": image, "fine": padded[0], "coarse": padded[1]},
-            {
-                "frame": (batch, self._width),
-                "fine_embeddings": (*padded[0].shape, self._width),
-                "coarse_embeddings": (*padded[1].shape, self._width),
-            },
-        )
-        return Encoded(
-            frame=outputs["frame"],
-            fine=outputs["fine_embeddings"][:, : windows[0]],
-            coarse=outputs["coarse_embeddings"][:, : windows[1]],
-        )
+        sizes = {**self._sizes, "B": batch, "K": padded[0].shape[1], "L": padded[1].shape[1]}
+        outputs = self._bound_encoder.run(ENCODER.feed(image, *padded), ENCODER.output_shapes(sizes))
+        return Encoded.from_outputs(outputs, *windows)
 
     def _run_heads(self, inputs: Arrays) -> HeadsOutput:
         assert self._bound_heads is not None
         rows = len(next(iter(inputs.values())))
-        shapes = {name: (rows, *shape[1:]) for name, shape in self._heads_shapes.items()}
-        return HeadsOutput(**self._bound_heads.run(inputs, shapes))  # type: ignore[arg-type]
+        shapes = self._heads_graph.output_shapes({**self._sizes, "N": rows})
+        return HeadsOutput(**self._bound_heads.run(inputs, shapes))
 
     def close(self) -> None:
         """Free the sessions and their buffers."""

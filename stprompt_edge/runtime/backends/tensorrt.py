@@ -8,16 +8,14 @@ most a dozen of them: see `engines.profiles`.
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import Self  # in `typing` from Python 3.11 on
 
-from stprompt_edge.bundle import HEADS_NAME, Bundle
+from stprompt_edge.bundle import ENCODER, HEADS_NAME, Bundle, GraphShapes, tensor_type
 from stprompt_edge.errors import CheckFailed
-from stprompt_edge.runtime.backends.base import Encoded, HeadsOutput, Shapes, heads_shapes
+from stprompt_edge.runtime.backends.base import Backend, Encoded, HeadsOutput
 from stprompt_edge.runtime.backends.cuda.engines.device import CudaSession
 from stprompt_edge.runtime.backends.cuda.engines.execution import Engine
 from stprompt_edge.runtime.backends.cuda.engines.launches import Recording, Runtime
@@ -37,10 +35,8 @@ from stprompt_edge.runtime.backends.cuda.stream import DeviceStream
 if TYPE_CHECKING:
     import tensorrt as trt
 
-ENCODER_TYPES = {"image": np.float32, "fine": np.int64, "coarse": np.int64}
 
-
-class TensorRTBackend:
+class TensorRTBackend(Backend):
     """A bundle on the engines of this device.
 
     Args:
@@ -84,32 +80,33 @@ class TensorRTBackend:
             raise
 
     @property
-    def description(self) -> str:
+    def description(self) -> str:  # type: ignore[override]  # it changes while frames come
         """Engine, device, and whether graphs are launched or why not: some are recorded only while frames come."""
         return f"{self._name}, {self._runtime.recording}"
 
     def encode(self, image: NDArray[np.float32], fine: NDArray[np.int64], coarse: NDArray[np.int64]) -> Encoded:
         """See `Backend.encode`."""
-        outputs = self._encoder.run_in_parts({"image": image, "fine": fine, "coarse": coarse})
-        return Encoded(
-            frame=outputs["frame"],
-            fine=outputs["fine_embeddings"][:, : fine.shape[1]],
-            coarse=outputs["coarse_embeddings"][:, : coarse.shape[1]],
-        )
+        outputs = self._encoder.run_in_parts(ENCODER.feed(image, fine, coarse))
+        return Encoded.from_outputs(outputs, fine.shape[1], coarse.shape[1])
 
     def heads(self, **inputs: NDArray[np.float32]) -> HeadsOutput:
         """See `Backend.heads`."""
         return HeadsOutput(**self._heads.run_in_parts(dict(inputs)))
 
-    def open_stream(self, *, judge: bool) -> DeviceStream:
-        """A camera's frames on the device; closed with the backend.
+    def open_stream(self, *, lookahead: int) -> DeviceStream | None:
+        """See `Backend.open_stream`; it is closed with the backend.
 
-        Args:
-            judge: go on to the heads, without lookahead; for stprompt alone.
+        None where the method compares embeddings instead of pixels or looks at no windows, or `build-engine` found that
+        this device's results are not those of the CPU. For stprompt without lookahead the step goes on to the heads'
+        outputs, else it ends with embeddings.
 
         Raises:
             EnvironmentFailure: a kernel does not load, the engine takes no single frame, or memory is short.
         """
+        method = self._bundle.manifest.method
+        if not self.sidecar.device_frames or method.motion != "pixel" or not method.windows:
+            return None
+        judge = method.name == "stprompt" and lookahead == 0
         cubin = (self._folder / CUBIN_NAME).read_bytes()
         stream = DeviceStream(self._runtime, self._encoder, self._heads if judge else None, cubin, self._bundle)
         self._streams.append(stream)
@@ -125,14 +122,6 @@ class TensorRTBackend:
         self._engines = []
         self._runtime.session.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def _choose(
         self, bundle: Bundle, folder: Path | None, precision: str | None, version: str
     ) -> tuple[Path, EngineSidecar]:
@@ -141,48 +130,36 @@ class TensorRTBackend:
         return folder, check_sidecar(folder, bundle, self._runtime.session.device, version)
 
     def _open(self, bundle: Bundle, folder: Path) -> None:
-        width, size = bundle.manifest.clip.embedding_width, bundle.geometry.image_size
-        self._encoder = self._load(
-            folder / ENCODER_ENGINE,
-            bundle,
-            inputs={"image": [None, 3, size, size], "fine": [None, None], "coarse": [None, None]},
-            outputs={
-                "frame": [None, width],
-                "fine_embeddings": [None, None, width],
-                "coarse_embeddings": [None, None, width],
-            },
-        )
+        self._encoder = self._load(folder / ENCODER_ENGINE, bundle, bundle.encoder_shapes)
         if HEADS_NAME in bundle.manifest.files:
-            inputs, outputs = heads_shapes(bundle)
-            self._heads = self._load(folder / HEADS_ENGINE, bundle, inputs=inputs, outputs=outputs)
+            self._heads = self._load(folder / HEADS_ENGINE, bundle, bundle.heads_shapes)
         for engine in self._engines:
             engine.warm_up()
 
-    def _load(self, path: Path, bundle: Bundle, *, inputs: Shapes, outputs: Shapes) -> Engine:
+    def _load(self, path: Path, bundle: Bundle, shapes: GraphShapes) -> Engine:
         """Deserialize an engine whose sidecar was checked, and check what it says of itself."""
         with self._runtime.session.current(f"loading {path.name}"):
             plan: trt.ICudaEngine = checked(
                 self._loader.deserialize_cuda_engine(path.read_bytes()), f"loading {path.name}", self._runtime.messages
             )
             profiles = self.sidecar.engines[path.name].profiles
-            refusal = engine_mismatch(plan, profiles, inputs, outputs)
+            refusal = engine_mismatch(plan, profiles, shapes)
             if refusal:
                 raise CheckFailed(
                     f"engine {path.parent.name}/{path.name}: {refusal}",
                     remedy=f"build it again: {rebuild_command(bundle, self.sidecar.precision, self.sidecar.batch)}",
                 )
-            engine = Engine(self._runtime, plan, profiles, list(inputs), list(outputs))
+            engine = Engine(self._runtime, plan, profiles, list(shapes.inputs), list(shapes.outputs))
         self._engines.append(engine)
         return engine
 
 
-def engine_mismatch(
-    plan: trt.ICudaEngine, profiles: tuple[Profile, ...], inputs: Shapes, outputs: Shapes
-) -> str | None:
+def engine_mismatch(plan: trt.ICudaEngine, profiles: tuple[Profile, ...], shapes: GraphShapes) -> str | None:
     """What an engine says of itself that its sidecar or bundle does not: tensors, types, shapes, profiles; or None."""
     tensorrt = import_tensorrt()
     names = [plan.get_tensor_name(index) for index in range(plan.num_io_tensors)]
-    for mode, expected in ((tensorrt.TensorIOMode.INPUT, inputs), (tensorrt.TensorIOMode.OUTPUT, outputs)):
+    modes = tensorrt.TensorIOMode
+    for mode, expected in ((modes.INPUT, shapes.inputs), (modes.OUTPUT, shapes.outputs)):
         found = sorted(name for name in names if plan.get_tensor_mode(name) == mode)
         if found != sorted(expected):
             return f"has {mode.name.lower()}s {found}, expected {sorted(expected)}"
@@ -193,9 +170,9 @@ def engine_mismatch(
             )
             if not fits:
                 return f"{name} has shape {held}, expected {['any' if size is None else size for size in shape]}"
-            kind = tensorrt.nptype(plan.get_tensor_dtype(name))
-            if np.dtype(kind) != np.dtype(ENCODER_TYPES.get(name, np.float32)):
-                return f"{name} is {np.dtype(kind)}, expected {np.dtype(ENCODER_TYPES.get(name, np.float32))}"
+            kind = np.dtype(tensorrt.nptype(plan.get_tensor_dtype(name)))
+            if kind != tensor_type(name):
+                return f"{name} is {kind}, expected {tensor_type(name)}"
     if plan.num_optimization_profiles != len(profiles):
         return f"has {plan.num_optimization_profiles} profiles, its sidecar says {len(profiles)}"
     for index, profile in enumerate(profiles):

@@ -35,6 +35,9 @@ class EventsFile(PartialText):
 
 def _plain_event(event: Event) -> dict[str, Any]:
     return {
+        "id": event.id,
+        "camera": event.camera,
+        "started_at": event.started_at.isoformat(timespec="milliseconds"),
         "start_frame": event.start_frame,
         "start_seconds": event.start_seconds,
         "end_frame": event.end_frame,

@@ -14,12 +14,13 @@ import numpy as np
 from stprompt_edge.errors import UsageError
 from stprompt_edge.files import PartialFile, PartialText, disk_errors, publish_all
 from stprompt_edge.overwriting import Input, check_outputs
+from stprompt_edge.runtime.frames import CameraFrame
 from stprompt_edge.runtime.recording.events import EventsFile
 from stprompt_edge.runtime.recording.report import Report
 from stprompt_edge.runtime.recording.scores import ScoresFile
 from stprompt_edge.runtime.recording.summary import summary_text
 from stprompt_edge.runtime.recording.video import AnnotatedVideo
-from stprompt_edge.runtime.records import CameraFrame, Detection, Event, RunFacts, RunSummary
+from stprompt_edge.runtime.records import AlarmChange, Detection, RunFacts, RunSummary
 
 VIDEO_NAME = "annotated.mp4"
 FILE_NAMES = ("scores.csv", "events.json", "report.html", "summary.json")  # and the video
@@ -98,10 +99,11 @@ class OutputFolder:
         if self._save_video:
             self._video.add_detection(detection)
 
-    def event(self, event: Event) -> None:
-        """Takes an event when its alarm goes off, after the detections it spans."""
-        self._events.add(event)
-        self._report.add_event(event)
+    def change(self, change: AlarmChange) -> None:
+        """Takes what a detection changed, after that detection."""
+        self._report.add_change(change)
+        if change.kind == "closed":
+            self._events.add(change.event)
 
     def finish(self, summary: RunSummary) -> tuple[Path, ...]:
         """Completes the files, also of an interrupted run, and makes them visible together.

@@ -1,26 +1,26 @@
 """report.html: the run on one page, in one file that needs nothing else.
 
-Every text that comes from outside (source, classes, bundle, warnings) passes `_text` or, in the script, `_script_json`.
+`report.html` beside this file is its template; here is gathered what it shows.
 """
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import html
-import importlib.resources
-import string
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from jinja2.utils import htmlsafe_json_dumps
 
+from stprompt_edge.reports.page import render
 from stprompt_edge.runtime.drawing import clock
+from stprompt_edge.runtime.frames import CameraFrame
 from stprompt_edge.runtime.recording.plain_json import json_text
 from stprompt_edge.runtime.recording.snapshots import PeakKeeper, Snapshot
 from stprompt_edge.runtime.recording.timeline import Timeline, TimelinePoint
-from stprompt_edge.runtime.records import CameraFrame, Detection, Event, RunFacts, RunSummary, SourceInfo, StageLatency
+from stprompt_edge.runtime.records import AlarmChange, Detection, Event, RunFacts, RunSummary, SourceInfo, StageLatency
 
 MAX_PICTURED_EVENTS = 12  # two JPEGs each: the page stays under a few megabytes
 MAX_LISTED_EVENTS = 500  # rows of the table; events.json has them all
@@ -60,13 +60,19 @@ class Report:
             )
         )
 
-    def add_event(self, event: Event) -> None:
-        """Takes an event that has just ended; pictures and rows of the weakest make room for stronger ones."""
+    def add_change(self, change: AlarmChange) -> None:
+        """Takes what the latest sampled frame changed.
+
+        Pictures and rows of the weakest events that are over make room for stronger ones.
+        """
+        snapshot = self._peaks.change(change)
+        if change.kind != "closed":
+            return
         self._event_count += 1
+        event = change.event
         self._listed.append(_Listed(number=self._event_count, event=dataclasses.replace(event, frames=())))
         if len(self._listed) > MAX_LISTED_EVENTS:
             self._listed.remove(min(self._listed, key=lambda listed: listed.event.peak_score))
-        snapshot = self._peaks.of_event(event)
         if snapshot is not None:
             self._snapshots[self._event_count] = snapshot
         if len(self._snapshots) > MAX_PICTURED_EVENTS:
@@ -74,22 +80,26 @@ class Report:
 
     def html(self, summary: RunSummary) -> str:
         """The whole page."""
-        facts, points = self._facts, self._timeline.points
-        name = facts.source.name
+        facts, points, name = self._facts, self._timeline.points, self._facts.source.name
         watched = self._watched_seconds(summary)
-        return string.Template(page_part("report.html")).substitute(
-            style=page_part("house.css"),
-            title=_text(name if "://" in name else name.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1] or name),
-            when=_text(time.strftime("%Y-%m-%d %H:%M")),
-            verdict=_verdict(self._event_count, points, summary, watched),
+        return render(
+            "runtime/recording/report.html",
+            title=name if "://" in name else name.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1] or name,
+            made=time.strftime("%Y-%m-%d %H:%M"),
+            pills=list(_pills(self._event_count, bool(points), summary.interrupted)),
+            verdict=_verdict(points, summary, watched),
             tiles=_tiles(self._event_count, points, summary, watched, live=facts.source.live),
-            warnings=_warnings(summary.warnings),
-            chart=_chart(points, self._listed, facts, watched),
-            chart_note=_chart_note(self._timeline),
-            chart_data=_script_json([[round(p.seconds, 3), round(p.score, 4), p.top_class] for p in points]),
-            events=self._events_html(),
-            latencies=_latencies(summary.latencies),
-            facts=_facts_html(facts, summary, name, watched),
+            notes=summary.warnings,
+            samples_per_point=self._timeline.samples_per_point,
+            chart=_chart(points, self._listed, facts, watched) if points else None,
+            points=htmlsafe_json_dumps(
+                [[round(p.seconds, 3), round(p.score, 4), p.top_class] for p in points], dumps=json_text
+            ),
+            event_count=self._event_count,
+            event_rows=[_event_row(one, pictured=one.number in self._snapshots) for one in self._listed],
+            cards=list(self._cards()),
+            latencies=[_latency_row(stage, of) for stage, of in summary.latencies.items()],
+            facts=_fact_groups(facts, summary, watched),
         )
 
     def _watched_seconds(self, summary: RunSummary) -> float:
@@ -99,49 +109,51 @@ class Report:
         fps, rest = self._facts.source.fps, max(summary.camera_frames - self._last.frame_index, 0)
         return self._last.seconds + (rest / fps if fps > 0 and not self._facts.source.live else 0.0)
 
-    def _events_html(self) -> str:
-        if self._event_count:
-            cards = [
-                _card(self._snapshots[listed.number], self._facts.class_names, listed)
-                for listed in self._listed
-                if listed.number in self._snapshots
-            ]
-            return _event_table(self._listed, self._event_count, set(self._snapshots)) + "".join(cards)
-        best = self._peaks.best()
-        if best is None:
-            return '<p class="dim">No frame was scored, so there is nothing to show.</p>'
-        return _card(best, self._facts.class_names, None)
+    def _cards(self) -> Iterator[dict[str, Any]]:
+        """The pictures of each event, or of the highest-scored frame when there was none."""
+        names, best = self._facts.class_names, self._peaks.best()
+        for listed in self._listed:
+            if listed.number in self._snapshots:
+                event = listed.event
+                yield _card(self._snapshots[listed.number], names) | {
+                    "anchor": f"event-{listed.number}",
+                    "head": f"Event {listed.number}: {event.top_class}",
+                    "span": f"{clock(event.start_seconds)} – {clock(event.end_seconds)}",
+                }
+        if not self._event_count and best is not None:
+            yield _card(best, names) | {"anchor": "peak", "head": "Highest-scored frame", "span": ""}
 
 
-def page_part(name: str) -> str:
-    """A file of this folder, as text: `house.css` is the style of every page."""
-    return importlib.resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
-
-
-def _verdict(events: int, points: Sequence[TimelinePoint], summary: RunSummary, watched: float) -> str:
-    pills, words = [], ""
-    if not points:
-        pills.append('<span class="pill quiet">Nothing scored</span>')
+def _pills(events: int, scored: bool, interrupted: bool) -> Iterator[tuple[str, str]]:
+    if not scored:
+        yield "quiet", "Nothing scored"
     elif events:
-        pills.append(f'<span class="pill alarm">{events} event{"s" if events > 1 else ""}</span>')
+        yield "alarm", f"{events} event{'s' if events > 1 else ''}"
     else:
-        pills.append('<span class="pill calm">No events</span>')
+        yield "calm", "No events"
+    if interrupted:
+        yield "warn", "Interrupted"
+
+
+def _verdict(points: Sequence[TimelinePoint], summary: RunSummary, watched: float) -> str:
+    words = []
     if points:
         peak = max(points, key=lambda p: p.score)
-        words = f"Highest score {peak.score:.2f} at {clock(peak.seconds)}, closest to {_text(peak.top_class)}."
+        words.append(f"Highest score {peak.score:.2f} at {clock(peak.seconds)}, closest to {peak.top_class}.")
     if summary.interrupted:
-        pills.append('<span class="pill warn">Interrupted</span>')
-        words += f" Results up to {clock(watched)}."
-    return f"<p>{' '.join(pills)} {words}</p>"
+        words.append(f"Results up to {clock(watched)}.")
+    return " ".join(words)
 
 
-def _tiles(events: int, points: Sequence[TimelinePoint], summary: RunSummary, watched: float, *, live: bool) -> str:
+def _tiles(
+    events: int, points: Sequence[TimelinePoint], summary: RunSummary, watched: float, *, live: bool
+) -> list[tuple[str, str, str]]:
     wall = summary.wall_seconds
     step = summary.latencies.get("step")
     peak = f"{max(p.score for p in points):.2f}" if points else "–"
     speed = f"{watched / wall:.1f}×" if wall > 0 and not live else "–"
     rate = f"{summary.camera_frames / wall:.1f}/s" if wall > 0 else "–"
-    tiles = [
+    return [
         ("Events", str(events), "alarm from on to off"),
         ("Peak score", peak, "between 0 and 1"),
         ("Watched", clock(watched), f"{summary.camera_frames:,} frames, {summary.sampled_frames:,} scored"),
@@ -149,160 +161,80 @@ def _tiles(events: int, points: Sequence[TimelinePoint], summary: RunSummary, wa
         ("Step, p95", _ms(step.p95_ms) if step else "–", "per scored frame"),
         ("Peak memory", f"{summary.peak_rss_mib:,.0f} MiB", "resident"),
     ]
-    return "".join(
-        f'<div class="tile"><span>{label}</span><b>{_text(value)}</b><small>{_text(note)}</small></div>'
-        for label, value, note in tiles
-    )
 
 
-def _warnings(warnings: Sequence[str]) -> str:
-    if not warnings:
-        return ""
-    items = "".join(f"<li>{_text(warning)}</li>" for warning in warnings)
-    return f'<section class="warnings"><h2>Warnings</h2><ul>{items}</ul></section>'
-
-
-def _chart(points: Sequence[TimelinePoint], listed: Sequence[_Listed], facts: RunFacts, watched: float) -> str:
-    """SVG for lines and areas, stretched to its place; HTML for the words, which must not be stretched."""
-    if not points:
-        return '<p class="dim">No frame was scored.</p>'
-    span = max([watched, points[-1].seconds, *(item.event.end_seconds for item in listed), 0.001])
+def _chart(
+    points: Sequence[TimelinePoint], listed: Sequence[_Listed], facts: RunFacts, watched: float
+) -> dict[str, Any]:
+    """Paths in units of the SVG, places of HTML in per cent."""
+    span = max([watched, points[-1].seconds, *(one.event.end_seconds for one in listed), 0.001])
     x, y = (lambda s: round(s / span * _CHART, 2)), (lambda v: round((1 - min(max(v, 0.0), 1.0)) * _CHART, 1))
     line = " L".join(f"{x(p.seconds)} {y(p.score)}" for p in points) + f" L{x(span)} {y(points[-1].score)}"
-    area = f"M{x(points[0].seconds)} {_CHART} L{line} V{_CHART} Z"
-    spans = "".join(_event_span(item, span) for item in listed)
     on, off = y(facts.threshold_on), y(facts.threshold_off)
-    lines = f'<path class="on" d="M0 {on} H{_CHART}"/>'
-    labels = f'<span class="yl" style="top:{on / 10:.1f}%">alarm {facts.threshold_on:.2f}</span>'
-    if off != on:
-        lines += f'<path class="off" d="M0 {off} H{_CHART}"/>'
+    labels = [(f"{on / 10:.1f}", f"alarm {facts.threshold_on:.2f}")]
     if off - on > 90:  # under 9 % of the height the two labels would touch
-        labels += f'<span class="yl" style="top:{off / 10:.1f}%">off {facts.threshold_off:.2f}</span>'
-    curve = f'<path class="area" d="{area}"/><path class="line" d="M{line}"/>'
-    return (
-        f'<div class="plot" id="plot" data-span="{span:.4f}">{spans}'
-        f'<svg viewBox="0 0 {_CHART:.0f} {_CHART:.0f}" preserveAspectRatio="none" role="img" '
-        'aria-label="score over time">'
-        f'<clipPath id="hot"><rect x="0" y="-10" width="{_CHART}" height="{on + 10}"/></clipPath>'
-        f'<path class="grid" d="M0 250 H1000 M0 500 H1000 M0 750 H1000"/>{lines}'
-        f'<g class="cold">{curve}</g><g class="hot" clip-path="url(#hot)">{curve}</g></svg>'
-        f'{labels}<i id="cross" hidden></i><b id="dot" hidden></b><output id="tip" hidden></output></div>'
-        f"{_ticks(span)}"
-    )
+        labels.append((f"{off / 10:.1f}", f"off {facts.threshold_off:.2f}"))
+    return {
+        "span": span,
+        "line": f"M{line}",
+        "area": f"M{x(points[0].seconds)} {_CHART} L{line} V{_CHART} Z",
+        "on": on,
+        "off": off,
+        "labels": labels,
+        "events": [_event_span(one, span) for one in listed],
+        "ticks": list(_ticks(span)),
+    }
 
 
-def _event_span(item: _Listed, span: float) -> str:
-    left = item.event.start_seconds / span * 100
-    width = (item.event.end_seconds - item.event.start_seconds) / span * 100
-    return (
-        f'<a class="span" href="#event-{item.number}" style="left:{left:.3f}%;width:{width:.3f}%" '
-        f'aria-label="event {item.number}"></a>'
-    )
+def _event_span(listed: _Listed, span: float) -> dict[str, Any]:
+    start, end = listed.event.start_seconds, listed.event.end_seconds
+    return {
+        "number": listed.number,
+        "left": f"{start / span * 100:.3f}",
+        "width": f"{(end - start) / span * 100:.3f}",
+    }
 
 
-def _ticks(span: float) -> str:
+def _ticks(span: float) -> Iterator[tuple[str, str]]:
     step = next((s for s in _TICK_STEPS_S if span / s <= 8), span / 8)
-    count = int(span / step * (1 + 1e-9))
-    ticks = "".join(
-        f'<span style="left:{i * step / span * 100:.3f}%">{_tick_text(i * step, step)}</span>' for i in range(count + 1)
-    )
-    return f'<div class="ticks{" many" if count > 4 else ""}">{ticks}</div>'
+    for i in range(int(span / step * (1 + 1e-9)) + 1):
+        text = clock(i * step)
+        yield f"{i * step / span * 100:.3f}", text[:-2] if step >= 1 and "." in text else text
 
 
-def _tick_text(seconds: float, step: float) -> str:
-    text = clock(seconds)
-    return text[:-2] if step >= 1 and "." in text else text
+def _event_row(listed: _Listed, *, pictured: bool) -> dict[str, Any]:
+    event = listed.event
+    return {
+        "number": listed.number,
+        "pictured": pictured,
+        "start": clock(event.start_seconds),
+        "end": clock(event.end_seconds),
+        "lasted": f"{event.end_seconds - event.start_seconds:.1f} s",
+        "peak": f"{event.peak_score:.2f} at {clock(event.peak_seconds)}",
+        "top_class": event.top_class,
+        "probability": f"{event.top_probability:.0%}",
+    }
 
 
-def _chart_note(timeline: Timeline) -> str:
-    if timeline.samples_per_point == 1:
-        return "One point per scored frame."
-    return f"Each point is the highest of {timeline.samples_per_point} scored frames."
-
-
-def _event_table(listed: Sequence[_Listed], count: int, pictured: set[int]) -> str:
-    rows = "".join(_event_row(item, linked=item.number in pictured) for item in listed)
-    note = f" The {len(listed)} strongest of {count:,} are listed; events.json has all." if count > len(listed) else ""
-    more = f" {len(pictured)} of them pictured below." if len(pictured) < count else ""
-    return (
-        '<div class="scroll"><table><thead><tr><th>#</th><th>Start</th><th>End</th><th class="n">Lasted</th>'
-        '<th class="n">Peak</th><th>Class at the peak</th><th class="n">Probability</th></tr></thead>'
-        f'<tbody>{rows}</tbody></table></div><p class="dim">{note}{more}</p>'
-    )
-
-
-def _event_row(item: _Listed, *, linked: bool) -> str:
-    event, number = item.event, str(item.number)
-    anchor = f'<a href="#event-{number}">{number}</a>' if linked else f'<span id="event-{number}">{number}</span>'
-    return (
-        f"<tr><td>{anchor}</td><td>{clock(event.start_seconds)}</td><td>{clock(event.end_seconds)}</td>"
-        f'<td class="n">{event.end_seconds - event.start_seconds:.1f} s</td>'
-        f'<td class="n">{event.peak_score:.2f} at {clock(event.peak_seconds)}</td>'
-        f"<td>{_text(event.top_class)}</td>"
-        f'<td class="n">{event.top_probability:.0%}</td></tr>'
-    )
-
-
-def _card(snapshot: Snapshot, class_names: Sequence[str], listed: _Listed | None) -> str:
-    """The pictures of one event, or of the highest-scored frame when there was none."""
+def _card(snapshot: Snapshot, class_names: Sequence[str]) -> dict[str, Any]:
     detection = snapshot.detection
-    where = f"{clock(detection.seconds)}, frame {detection.frame_index:,}"
-    if listed is None:
-        head, anchor = "Highest-scored frame", "peak"
-    else:
-        event, anchor = listed.event, f"event-{listed.number}"
-        when = f"{clock(event.start_seconds)} – {clock(event.end_seconds)}"
-        head = f"Event {listed.number}: {_text(event.top_class)} <small>{when}</small>"
-    pictures = _picture(snapshot.plain_jpeg, f"camera, {where}")
-    if snapshot.marked_jpeg is not None:
-        boxes = len(detection.localization.boxes) if detection.localization else 0
-        pictures += _picture(snapshot.marked_jpeg, f"where: {boxes} box{'' if boxes == 1 else 'es'}")
-    else:
-        pictures += '<figure class="none"><figcaption>not localized</figcaption></figure>'
-    bars = _class_bars(detection.class_probabilities, class_names)
-    note = f"score <b>{detection.score:.2f}</b> at {where}"
-    return (
-        f'<article class="card" id="{anchor}"><h3>{head}</h3><p class="dim">{note}</p>'
-        f'<div class="pair">{pictures}</div>{bars}</article>'
-    )
+    probabilities = detection.class_probabilities
+    order = np.argsort(-probabilities, kind="stable")[:_TOP_CLASSES]  # `normal` among them
+    return {
+        "score": f"{detection.score:.2f}",
+        "where": f"{clock(detection.seconds)}, frame {detection.frame_index:,}",
+        "plain_jpeg": snapshot.plain_jpeg,
+        "marked_jpeg": snapshot.marked_jpeg,
+        "boxes": len(detection.localization.boxes) if detection.localization else 0,
+        "classes": [(class_names[i], float(probabilities[i]), f"{float(probabilities[i]):.0%}") for i in order],
+    }
 
 
-def _picture(jpeg: bytes, caption: str) -> str:
-    data = base64.b64encode(jpeg).decode("ascii")
-    return (
-        f'<figure><img alt="{_text(caption)}" src="data:image/jpeg;base64,{data}">'
-        f"<figcaption>{_text(caption)}</figcaption></figure>"
-    )
+def _latency_row(stage: str, of: StageLatency) -> tuple[str, ...]:
+    return stage, *map(_ms, (of.p50_ms, of.p95_ms, of.p99_ms, of.mean_ms)), f"{of.count:,}"
 
 
-def _class_bars(probabilities: np.ndarray, class_names: Sequence[str]) -> str:
-    """The most probable classes, `normal` among them, as bars."""
-    order = np.argsort(-probabilities, kind="stable")[:_TOP_CLASSES]
-    bars = "".join(
-        f'<li><span>{_text(class_names[i])}</span><i><u style="width:{float(probabilities[i]):.1%}"></u></i>'
-        f"<b>{float(probabilities[i]):.0%}</b></li>"
-        for i in order
-    )
-    return f'<ul class="bars">{bars}</ul>'
-
-
-def _latencies(latencies: dict[str, StageLatency]) -> str:
-    if not latencies:
-        return '<p class="dim">Nothing was timed.</p>'
-    rows = "".join(
-        f"<tr{' class=whole' if stage == 'step' else ''}><td>{_text(stage)}</td>"
-        + "".join(f'<td class="n">{_ms(v)}</td>' for v in (of.p50_ms, of.p95_ms, of.p99_ms, of.mean_ms))
-        + f'<td class="n">{of.count:,}</td></tr>'
-        for stage, of in latencies.items()
-    )
-    return (
-        '<div class="scroll"><table><thead><tr><th>Stage</th><th class="n">p50</th><th class="n">p95</th>'
-        f'<th class="n">p99</th><th class="n">mean</th><th class="n">times</th></tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
-    )
-
-
-def _facts_html(facts: RunFacts, summary: RunSummary, name: str, watched: float) -> str:
+def _fact_groups(facts: RunFacts, summary: RunSummary, watched: float) -> Iterator[tuple[str, Any]]:
     source = facts.source
     frames = f"{summary.camera_frames:,}"
     if source.frame_count is not None and not source.live:
@@ -311,7 +243,7 @@ def _facts_html(facts: RunFacts, summary: RunSummary, name: str, watched: float)
         (
             "Source",
             {
-                "Name": name,
+                "Name": source.name,
                 "Picture": f"{source.width} × {source.height}, {source.codec}",
                 "Frame rate": _rate(source),
                 "Frames": frames,
@@ -336,7 +268,7 @@ def _facts_html(facts: RunFacts, summary: RunSummary, name: str, watched: float)
         ("Bundle", facts.bundle),
         ("Versions", summary.versions),
     ]
-    return "".join(_fact_group(title, entries) for title, entries in groups if entries)
+    return ((title, entries.items()) for title, entries in groups)
 
 
 def _rate(source: SourceInfo) -> str:
@@ -345,22 +277,8 @@ def _rate(source: SourceInfo) -> str:
     return f"{source.fps:.2f} per second" + (", assumed" if source.fps_assumed else "")
 
 
-def _fact_group(title: str, entries: dict[str, str]) -> str:
-    rows = "".join(f"<dt>{_text(label)}</dt><dd>{_text(value)}</dd>" for label, value in entries.items())
-    return f'<div class="facts"><h3>{title}</h3><dl>{rows}</dl></div>'
-
-
 def _ms(milliseconds: float) -> str:
     """As many decimals as it takes to compare stages."""
     if milliseconds != milliseconds:  # NaN: never timed
         return "–"
     return f"{milliseconds:.{2 if milliseconds < 10 else 1 if milliseconds < 100 else 0}f} ms"
-
-
-def _text(value: str) -> str:
-    return html.escape(str(value), quote=True)
-
-
-def _script_json(value: Iterable[object]) -> str:
-    """JSON that cannot end the script element it stands in."""
-    return json_text(value).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

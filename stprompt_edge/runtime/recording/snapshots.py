@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stprompt_edge.runtime.drawing import draw_boxes, overlay_heat
-from stprompt_edge.runtime.records import CameraFrame, Detection, Event
+from stprompt_edge.runtime.frames import CameraFrame
+from stprompt_edge.runtime.records import AlarmChange, Detection
 
 LONG_SIDE = 640  # pixels; two stand side by side in the report
 _JPEG_QUALITY = 82
@@ -32,35 +33,29 @@ class _Candidate:
 
 
 class PeakKeeper:
-    """Holds three small pictures at most: the peak of the run, of the current alarm and of the alarm before.
-
-    The alarm before is kept so that its event may be told before or after the sampled frame that ended it.
-    """
+    """Holds three pictures at most: the peak of the run, that of the open event, and the latest sampled frame."""
 
     def __init__(self) -> None:
         self._best: _Candidate | None = None
-        self._alarm: _Candidate | None = None
-        self._alarm_before: _Candidate | None = None
+        self._event: _Candidate | None = None
+        self._latest: tuple[Detection, CameraFrame] | None = None
 
     def add(self, detection: Detection, frame: CameraFrame) -> None:
         """Takes the next sampled frame; its picture is asked for and copied only if it is a new peak."""
-        candidate: _Candidate | None = None
+        self._latest = detection, frame
         if self._best is None or detection.score > self._best.detection.score:
-            self._best = candidate = _candidate(detection, frame.image_bgr)
-        if not detection.alarm:
-            if self._alarm is not None:
-                self._alarm, self._alarm_before = None, self._alarm
-        elif self._alarm is None or detection.score > self._alarm.detection.score:
-            self._alarm = candidate or _candidate(detection, frame.image_bgr)
+            self._best = _candidate(detection, frame.image_bgr)
 
-    def of_event(self, event: Event) -> Snapshot | None:
-        """The peak of an event that has just ended; None when its pictures are gone."""
-        held = [c for c in (self._alarm, self._alarm_before, self._best) if c is not None]
-        for candidate in held:
-            if candidate.detection.frame_index == event.peak_frame:
-                return _snapshot(candidate)
-        inside = [c for c in held if event.start_frame <= c.detection.frame_index <= event.end_frame]
-        return _snapshot(max(inside, key=lambda c: c.detection.score)) if inside else None
+    def change(self, change: AlarmChange) -> Snapshot | None:
+        """Takes what the latest sampled frame changed; gives the peak of an event that is over."""
+        if change.kind == "closed":
+            event, self._event = self._event, None
+            return None if event is None else _snapshot(event)
+        assert self._latest is not None
+        detection, frame = self._latest
+        is_best = self._best is not None and self._best.detection is detection
+        self._event = self._best if is_best else _candidate(detection, frame.image_bgr)
+        return None
 
     def best(self) -> Snapshot | None:
         """The highest score of the run; None before the first sampled frame."""

@@ -25,7 +25,8 @@ from stprompt_edge.runtime.drawing import (
     overlay_heat,
     strip_height,
 )
-from stprompt_edge.runtime.records import CameraFrame, Detection, RunFacts
+from stprompt_edge.runtime.frames import CameraFrame
+from stprompt_edge.runtime.records import Detection, RunFacts
 
 LONG_SIDE = 960  # pixels of the whole picture: enough to judge a scene, cheap enough to encode beside the detector
 _SMALLEST = 16  # pixels; H.264 works in blocks of 16 x 16

@@ -6,7 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from types import TracebackType
 
-from stprompt_edge.runtime.records import CameraFrame, Losses, SourceInfo
+from stprompt_edge.runtime.frames import CameraFrame
+from stprompt_edge.runtime.records import Losses, SourceInfo
 
 
 class Source(ABC):

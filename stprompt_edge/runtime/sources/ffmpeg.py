@@ -13,8 +13,9 @@ import av
 import av.error
 
 from stprompt_edge.errors import SourceError, UsageError
+from stprompt_edge.runtime.frames import CameraFrame
 from stprompt_edge.runtime.planes import camera_frame, upright_size
-from stprompt_edge.runtime.records import CameraFrame, SourceInfo
+from stprompt_edge.runtime.records import SourceInfo
 from stprompt_edge.runtime.sources.base import Source
 from stprompt_edge.runtime.sources.clock import ASSUMED_FPS, Clock, FrameDistances, median_rate
 from stprompt_edge.runtime.sources.connecting import without_address

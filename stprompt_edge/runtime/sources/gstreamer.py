@@ -4,6 +4,9 @@
 
 Our own appsink is put behind it, and pulled with a time-out. It takes pictures in ordinary memory, NV12 at best.
 PyGObject and GStreamer come from the system's packages: OpenCV and PyAV from PyPI know nothing of GStreamer.
+
+Planes whose matrix nobody states are BT.601, as from every other source (see `planes`); GStreamer would guess BT.709
+above 576 lines and BT.2020 above 2160. What the pipeline itself converts to BGR it converts by its own guess.
 """
 
 from __future__ import annotations
@@ -25,9 +28,9 @@ from numpy.typing import NDArray
 from stprompt_edge.errors import SourceError
 from stprompt_edge.imports import import_failure
 from stprompt_edge.masking import masked
-from stprompt_edge.runtime.backends.cuda.kernels.reference import Matrix, Nv12Frame
+from stprompt_edge.runtime.frames import CameraFrame, Matrix, Nv12Frame
 from stprompt_edge.runtime.planes import PlanarFrame, picture_from_nv12
-from stprompt_edge.runtime.records import CameraFrame, SourceInfo
+from stprompt_edge.runtime.records import SourceInfo
 from stprompt_edge.runtime.sources.base import Source
 from stprompt_edge.runtime.sources.clock import ASSUMED_FPS, Clock
 
@@ -255,7 +258,8 @@ class GStreamerSource(Source):
     def _layout(self, sample: Any) -> PictureLayout:
         info = self._video.VideoInfo.new_from_caps(sample.get_caps())
         where = self._video.buffer_get_video_meta(sample.get_buffer()) or info  # decoders pad their rows
-        kind, matrix = info.finfo.name, info.colorimetry.matrix.value_nick
+        is_labelled = sample.get_caps().get_structure(0).has_field("colorimetry")  # else `info` guesses by the height
+        kind, matrix = info.finfo.name, info.colorimetry.matrix.value_nick if is_labelled else "bt601"
         if matrix not in MATRICES and kind in ("NV12", "I420"):
             raise SourceError(
                 f"GStreamer: pictures of colour matrix {matrix}, only {' and '.join(MATRICES)} are known",

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from stprompt_edge.errors import SourceError
 from stprompt_edge.listing import data_files
-from stprompt_edge.runtime.records import CameraFrame, SourceInfo
+from stprompt_edge.runtime.frames import CameraFrame
+from stprompt_edge.runtime.records import SourceInfo
 from stprompt_edge.runtime.sources.base import Source
 from stprompt_edge.runtime.sources.image_times import gap_warning, natural_order, picture_seconds
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import subprocess
 import sys
@@ -21,18 +20,10 @@ from benchmarks.gpu.preprocessing import bgr_of, check_kernel, nv12_picture, pic
 from benchmarks.gpu.reasons import NotMeasured
 from stprompt_edge.runtime.backends.cuda.kernels import nv12_to_bgr
 from stprompt_edge.runtime.backends.cuda.kernels.job import layout_of
-from tests.runtime.backends.cuda.kernels.fake_driver import FakeDriver, Stream
-from tests.runtime.backends.cuda.kernels.host import build_library
+from tests.fakes.pycuda_driver import FakeDriver
 
 
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    return build_library(tmp_path_factory.mktemp("kernels"))
-
-
-def test_a_dry_run_goes_through_every_section(
-    library: ctypes.CDLL, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_dry_run_goes_through_every_section(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "dry.json"
     assert gpu_check.main(["--device", "cpu", "--out", str(path)]) == 0
     found = json.loads(path.read_text())
@@ -84,7 +75,7 @@ def test_no_gxx(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         HostLauncher(tmp_path)
 
 
-def test_a_kernel_that_computes_something_else_is_found(library: ctypes.CDLL, tmp_path: Path) -> None:
+def test_a_kernel_that_computes_something_else_is_found(tmp_path: Path) -> None:
     launcher = HostLauncher(tmp_path)
 
     class Wrong:
@@ -118,5 +109,6 @@ def test_frames_take_turns_until_the_cache_is_beaten() -> None:
     assert len(turns(frame, device)) == 41
 
 
-def test_the_small_program_looks_at_every_frame(library: ctypes.CDLL) -> None:
-    assert small_run.run(b"cubin", FakeDriver(library), Stream()) == 2 * 2 * len(small_run.SIZES)
+def test_the_small_program_looks_at_every_frame() -> None:
+    driver = FakeDriver(current=1)
+    assert small_run.run(b"cubin", driver, driver.Stream()) == 2 * 2 * len(small_run.SIZES)

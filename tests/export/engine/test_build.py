@@ -6,6 +6,7 @@ import dataclasses
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,11 @@ from stprompt_edge.errors import CheckFailed, EnvironmentFailure, SourceError, U
 from stprompt_edge.export import parity
 from stprompt_edge.export.engine import BatchSizes, BuiltEngine, EngineSettings, build, build_engine, gate
 from stprompt_edge.runtime.backends import open_backend
-from stprompt_edge.runtime.backends.cuda import stream as device_stream
 from stprompt_edge.runtime.backends.cuda.engines.sidecar import LatencyFigures, find_engine
-from stprompt_edge.runtime.backends.cuda.kernels import BuiltCubin
-from stprompt_edge.runtime.records import CameraFrame
+from stprompt_edge.runtime.backends.cuda.kernels import BuiltCubin, launch
+from stprompt_edge.runtime.backends.cuda.kernels.job import make_job
+from stprompt_edge.runtime.frames import CameraFrame
 from tests.fakes.device import FakeMachine, engine_bundle, install
-from tests.fakes.preprocessor import FakePreprocessor
 from tests.layouts import LAYOUTS, Layout, contents, one_link
 
 
@@ -42,7 +42,6 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> FakeMachine:
         return BuiltCubin(path=target, compiler="nvcc 12.6", passed_over=())
 
     monkeypatch.setattr(build, "build_cubin", compile_kernel)
-    monkeypatch.setattr(device_stream, "CudaPreprocessor", FakePreprocessor)
     monkeypatch.setattr(build, "read_parity_frames", lambda source, count: random_frames(2))
     monkeypatch.setattr(gate, "WARM_UP_STEPS", 1)
     monkeypatch.setattr(gate, "TIMED_STEPS", 2)
@@ -145,18 +144,34 @@ def test_the_devices_own_preprocessing_is_used_where_it_agrees(machine: FakeMach
     assert built(bundle).sidecar.device_frames
 
 
+def make_brighter(machine: FakeMachine, patch: pytest.MonkeyPatch) -> None:
+    def brighter(**settings: Any) -> Any:
+        job = make_job(**settings)
+        job["offset"] += 3
+        return job
+
+    patch.setattr(launch, "make_job", brighter)
+
+
+def refuse_cubin(machine: FakeMachine, patch: pytest.MonkeyPatch) -> None:
+    machine.driver.failing = "module_from_buffer"
+
+
 @pytest.mark.parametrize(
-    ("changes", "note"),
+    ("change", "note"),
     [
-        ({"brighter": 3.0}, "frames are preprocessed on the CPU: the device's give cosine"),
-        ({"refuses": True}, "frames are preprocessed on the CPU: CUDA failed while loading preprocess.cubin"),
+        (make_brighter, "frames are preprocessed on the CPU: the device's give cosine"),
+        (refuse_cubin, "frames are preprocessed on the CPU: CUDA failed while loading preprocess.cubin"),
     ],
 )
 def test_a_kernel_that_does_not_do_is_not_used(
-    machine: FakeMachine, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], note: str
+    machine: FakeMachine,
+    bundle: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[FakeMachine, pytest.MonkeyPatch], None],
+    note: str,
 ) -> None:
-    for name, value in changes.items():
-        monkeypatch.setattr(FakePreprocessor, name, value)
+    change(machine, monkeypatch)
     engine = built(bundle)
     assert not engine.sidecar.device_frames
     assert engine.notes[0].startswith(note)

@@ -11,8 +11,7 @@ import pytest
 
 from stprompt_edge.bundle import Bundle
 from stprompt_edge.errors import CheckFailed, EnvironmentFailure, StpromptEdgeError, UsageError
-from stprompt_edge.runtime import backends
-from stprompt_edge.runtime.backends import BACKENDS, open_backend, tensorrt
+from stprompt_edge.runtime.backends import BACKENDS, open_backend, opening
 from stprompt_edge.runtime.backends.onnx import CPU, CUDA
 from tests.runtime.tiny import tiny_bundle
 
@@ -36,9 +35,9 @@ def providers(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     class Runtime:
         get_available_providers = staticmethod(lambda: listed)
 
-    monkeypatch.setattr(backends, "import_onnxruntime", lambda: Runtime)
-    monkeypatch.setattr(backends, "OnnxBackend", Recorded)
-    monkeypatch.setattr(backends, "OnnxCudaBackend", functools.partial(Recorded, provider=CUDA))
+    monkeypatch.setattr(opening, "import_onnxruntime", lambda: Runtime)
+    monkeypatch.setattr(opening, "OnnxBackend", Recorded)
+    monkeypatch.setattr(opening, "OnnxCudaBackend", functools.partial(Recorded, provider=CUDA))
     monkeypatch.setattr(Recorded, "outcome", None)
     return listed
 
@@ -106,7 +105,7 @@ def engine_beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bundle:
     folder = tmp_path / "engines" / "orin-sm87-trt10.3.0-fp16"
     folder.mkdir(parents=True)
     (folder / "engine.json").write_text("{}")
-    monkeypatch.setattr(tensorrt, "TensorRTBackend", Engine)
+    monkeypatch.setattr(opening, "TensorRTBackend", Engine)
     monkeypatch.setattr(Engine, "outcome", None)
     return dataclasses.replace(tiny_bundle(), path=tmp_path)
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from stprompt_edge.assets import DEMO_BUNDLE
-from stprompt_edge.bundle import Bundle, load_bundle, seal_bundle
+from stprompt_edge.bundle import Bundle, GraphShapes, load_bundle, seal_bundle
 from stprompt_edge.errors import CheckFailed, EnvironmentFailure, UsageError
 from stprompt_edge.runtime.backends.onnx import (
     CPU,
@@ -157,13 +157,13 @@ def session_of(**shapes: list[Any]) -> SimpleNamespace:
 
 @pytest.mark.parametrize("shape", [["batch", 3], [1, 3], [None, 3]])
 def test_any_size_fits_where_any_is_promised(shape: list[Any]) -> None:
-    check_tensors(Path("x.onnx"), session_of(x=shape), inputs={"x": [None, 3]}, outputs={})
+    check_tensors(Path("x.onnx"), session_of(x=shape), GraphShapes(inputs={"x": [None, 3]}, outputs={}))
 
 
 @pytest.mark.parametrize("shape", [[], [3], ["batch", 4], ["batch", "width"], ["batch", 3, 1]])
 def test_a_shape_that_does_not_fit(shape: list[Any]) -> None:
     with pytest.raises(CheckFailed, match=r"x\.onnx: input x has shape .*, expected \['any', 3\]"):
-        check_tensors(Path("x.onnx"), session_of(x=shape), inputs={"x": [None, 3]}, outputs={})
+        check_tensors(Path("x.onnx"), session_of(x=shape), GraphShapes(inputs={"x": [None, 3]}, outputs={}))
 
 
 @pytest.mark.parametrize(("threads", "expected"), [(1, 1), (3, 3)])

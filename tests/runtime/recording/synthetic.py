@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from stprompt_edge.runtime.frames import CameraFrame
 from stprompt_edge.runtime.recording import OutputFolder
 from stprompt_edge.runtime.records import (
     Box,
-    CameraFrame,
     Detection,
     Event,
     FrameBoxes,

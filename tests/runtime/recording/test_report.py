@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -84,6 +85,21 @@ def test_it_says_what_happened(tmp_path: Path) -> None:
     ):
         assert expected in text
     assert [point[1] for point in page_of(tmp_path).points] == [d.score for d in detections()]
+
+
+def test_the_curve_and_the_thresholds_are_where_they_belong(tmp_path: Path) -> None:
+    run(tmp_path)
+    text, found = (tmp_path / "report.html").read_text(encoding="utf-8"), detections()
+    (span,) = re.findall(r'data-span="([\d.]+)"', text)
+    curve, hot = (re.findall(r"[\d.]+", path) for path in re.findall(r'class="line" d="([^"]+)"', text))
+    drawn = np.array(curve, float).reshape(-1, 2) / 1000
+    expected = [(d.seconds / float(span), 1 - d.score) for d in found] + [(1, 1 - found[-1].score)]
+    np.testing.assert_allclose(drawn, expected, atol=1e-4)
+    assert hot == curve
+    about = facts()
+    for name, words, threshold in (("on", "alarm", about.threshold_on), ("off", "off", about.threshold_off)):
+        assert f'<path class="{name}" d="M0 {1000 * (1 - threshold):.1f} H1000"/>' in text
+        assert f'style="top:{100 * (1 - threshold):.1f}%">{words} {threshold:.2f}</span>' in text
 
 
 def test_untrusted_names_stay_text(tmp_path: Path) -> None:

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from stprompt_edge.errors import EnvironmentFailure
 from stprompt_edge.runtime import drawing
 from stprompt_edge.runtime.drawing import ALARM, strip_height
+from stprompt_edge.runtime.frames import CameraFrame
 from stprompt_edge.runtime.recording import video
 from stprompt_edge.runtime.recording.video import AnnotatedVideo, picture_size
-from stprompt_edge.runtime.records import CameraFrame
 
 from .synthetic import STRIDE, detection, facts, frames, run
 

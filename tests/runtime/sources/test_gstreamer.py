@@ -9,20 +9,24 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
+from av.video.reformatter import Colorspace
 
 from stprompt_edge.errors import EnvironmentFailure, SourceError
-from stprompt_edge.runtime.backends.cuda.kernels.reference import Nv12Frame, nv12_to_bgr
+from stprompt_edge.runtime.backends.cuda.kernels.reference import nv12_to_bgr
 from stprompt_edge.runtime.backends.fake import FakeBackend
 from stprompt_edge.runtime.cameras import CameraConfig
+from stprompt_edge.runtime.frames import CameraFrame, Nv12Frame
 from stprompt_edge.runtime.planes import PlanarFrame
-from stprompt_edge.runtime.records import CameraFrame, SourceInfo
+from stprompt_edge.runtime.records import SourceInfo
 from stprompt_edge.runtime.sources import open_source
 from stprompt_edge.runtime.sources.gstreamer import PictureLayout, import_gstreamer
 from stprompt_edge.runtime.timing import peak_rss_mib
 from stprompt_edge.runtime.watch import RunSettings, run
 from tests.fakes.gst_module import Picture, Script, StateChangeReturn, install
+from tests.needs import lacking
 from tests.runtime.backends.cuda.kernels.pictures import nv12_picture
 from tests.runtime.tiny import tiny_bundle
 
@@ -151,6 +155,18 @@ def test_a_picture_that_came_damaged_is_counted_and_not_given_out(script: Script
         assert source.losses.corrupt_frames == 1
 
 
+@pytest.mark.parametrize(
+    ("guess", "is_labelled", "matrix"),
+    [("bt601", True, "bt601"), ("bt709", True, "bt709"), ("bt709", False, "bt601"), ("bt2020", False, "bt601")],
+)
+def test_a_matrix_that_nobody_states_is_bt601(script: Script, guess: str, is_labelled: bool, matrix: str) -> None:
+    where = {"format": "NV12", "strides": (2, 2), "offsets": (0, 4)}
+    script.plays = [dots(matrix=guess, is_labelled=is_labelled, **where)]
+    pixels = read(PIPELINE, planar=True)[1][0].pixels
+    assert isinstance(pixels, Nv12Frame)
+    assert pixels.matrix == matrix
+
+
 def test_frames_that_nobody_wants_are_not_looked_at(script: Script) -> None:
     script.plays = [dots(0), dots(1, data=b"short"), dots(2)]
     with open_source(PIPELINE) as source:
@@ -267,6 +283,7 @@ def test_without_gstreamers_descriptions(monkeypatch: pytest.MonkeyPatch, namesp
 
 REAL = pytest.mark.filterwarnings("ignore::ImportWarning", "ignore::DeprecationWarning")  # PyGObject's own
 TEST = "videotestsrc num-buffers={frames} ! video/x-raw,format={kind},width={width},height={height},framerate=10/1"
+BT709 = ",colorimetry=bt709"
 
 
 @pytest.fixture(scope="module")
@@ -280,7 +297,7 @@ def gstreamer(tmp_path_factory: pytest.TempPathFactory) -> None:
     try:
         import_gstreamer()
     except EnvironmentFailure as exc:
-        pytest.skip(exc.what)
+        lacking(exc.what)
     finally:
         sys.path.remove(str(folder))
 
@@ -291,6 +308,7 @@ def gstreamer(tmp_path_factory: pytest.TempPathFactory) -> None:
 def test_real_pictures_on_both_ways(gstreamer: None, kind: str, size_wh: tuple[int, int]) -> None:
     """The seven bars of the test picture: their colours are known."""
     text = TEST.format(frames=2, kind=kind, width=size_wh[0], height=size_wh[1])
+    text += BT709 if size_wh[1] >= 720 and kind in ("NV12", "I420") else ""
     info, pictures, _ = read(text)
     _, planes, _ = read(text, planar=True)
     assert (info.width, info.height, info.fps, info.live) == (*size_wh, 10.0, False)
@@ -315,6 +333,29 @@ def test_full_range_is_told(gstreamer: None) -> None:
     frame = read(text, planar=True)[1][0]
     assert isinstance(frame.pixels, Nv12Frame)
     assert (frame.pixels.matrix, frame.pixels.full_range) == ("bt601", True)
+
+
+@REAL
+@pytest.mark.parametrize("labelled", [False, True])
+@pytest.mark.parametrize("size_wh", [(704, 576), (1920, 1080), (3840, 2160), (64, 2162)])
+@pytest.mark.parametrize("kind", ["NV12", "I420"])
+def test_colours_are_those_of_pyav(gstreamer: None, kind: str, size_wh: tuple[int, int], labelled: bool) -> None:
+    """Of the same planes: BT.601 where nothing says the matrix, whatever GStreamer guesses by the height."""
+    text = TEST.format(frames=1, kind=kind, width=size_wh[0], height=size_wh[1]) + (BT709 if labelled else "")
+    (picture,), (planar,) = read(text)[1], read(text, planar=True)[1]
+    assert isinstance(planar.pixels, Nv12Frame)
+    assert (planar.pixels.matrix, planar.pixels.full_range) == ("bt709" if labelled else "bt601", False)
+    decoded = av.VideoFrame(*size_wh, "yuv420p")
+    values = (planar.pixels.luma, planar.pixels.chroma[:, :, 0], planar.pixels.chroma[:, :, 1])
+    for plane, value in zip(decoded.planes, values, strict=True):
+        rows = np.zeros((plane.height, plane.line_size), np.uint8)
+        rows[:, : value.shape[1]] = value
+        plane.update(rows.tobytes())
+    if labelled:
+        decoded.colorspace = Colorspace.ITU709
+    expected = decoded.to_ndarray(format="bgr24")
+    np.testing.assert_array_equal(picture.image_bgr, expected)
+    np.testing.assert_array_equal(planar.image_bgr, expected)
 
 
 @REAL

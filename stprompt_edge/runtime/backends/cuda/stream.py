@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stprompt_edge.bundle import Bundle
+from stprompt_edge.bundle import ENCODER, Bundle
 from stprompt_edge.runtime.backends.base import Encoded, HeadsOutput, JudgedFrame, WatchedFrame
 from stprompt_edge.runtime.backends.cuda.engines.execution import BoundContext, Engine
 from stprompt_edge.runtime.backends.cuda.engines.launches import Launches, Runtime
-from stprompt_edge.runtime.backends.cuda.kernels import CudaAdapter, CudaPreprocessor, Nv12Frame
+from stprompt_edge.runtime.backends.cuda.kernels import CudaAdapter, CudaPreprocessor
+from stprompt_edge.runtime.frames import Nv12Frame
 
 
 class DeviceStream:
@@ -84,7 +85,7 @@ class DeviceStream:
         """See `FrameStream.locate`."""
         with self._session.current("locating"):
             found = self._locate.run(self._all)
-        return Encoded(frame=found["frame"], fine=found["fine_embeddings"], coarse=found["coarse_embeddings"])
+        return Encoded.from_outputs(found, *(indices.shape[1] for indices in self._all.values()))
 
     def close(self) -> None:
         """Free the device; may be called twice."""
@@ -104,7 +105,7 @@ class DeviceStream:
     def _bind_encoder(self, encoder: Engine, size: int) -> tuple[BoundContext, BoundContext]:
         """Contexts of both steps; their image, and the watch step's windows, are where the kernel writes them."""
         image = {"image": self._preprocessor.image_pointer}
-        shapes = {"image": (1, 3, size, size), "fine": (1, self._windows), "coarse": (1, 0)}
+        shapes = ENCODER.input_shapes({"S": size, "B": 1, "K": self._windows, "L": 0})
         kept = self._adapter.encoder_outputs if self._adapter else {}
         watch = self._own(encoder.bind(shapes, {**image, "fine": self._preprocessor.fine_pointer, **kept}))
         every = {name: indices.shape for name, indices in self._all.items()}

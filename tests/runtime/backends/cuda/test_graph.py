@@ -9,21 +9,25 @@ import pytest
 from stprompt_edge.errors import EnvironmentFailure
 from stprompt_edge.runtime.backends.cuda.graph import CudaGraph
 from tests.fakes.device import FakeMachine, install
+from tests.fakes.streams import Work
 
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> FakeMachine:
     machine = install(monkeypatch)
     machine.driver.current = 1
+    machine.driver.Stream()
     return machine
 
 
 def test_what_is_recorded_runs_at_each_launch(machine: FakeMachine) -> None:
     ran: list[int] = []
-    graph = CudaGraph(77, lambda: machine.driver.enqueue(lambda: ran.append(1)))
+    graph = CudaGraph(77, lambda: machine.driver.streams.put(77, Work(run=lambda: ran.append(1))) and None)
     assert ran == []
     graph.launch()
     graph.launch()
+    assert ran == []
+    machine.driver.Context.synchronize()
     assert ran == [1, 1]
     graph.close()
     graph.close()
@@ -43,7 +47,7 @@ def test_what_cuda_refuses(machine: FakeMachine, function: str, told: str) -> No
     with pytest.raises(EnvironmentFailure, match=f"failed while {told}: cudaErrorStreamCaptureUnsupported"):
         CudaGraph(77, lambda: None)
     assert machine.cudart.alive == 0
-    assert machine.driver.recorded is None
+    assert machine.driver.streams.recorded is None
 
 
 @pytest.mark.parametrize("error", [RuntimeError('Function "f" not found'), ValueError("977 is not a cudaError_t")])
@@ -61,7 +65,7 @@ def test_a_sequence_that_fails_leaves_the_stream_usable(machine: FakeMachine) ->
 
     with pytest.raises(machine.driver.Error, match="not permitted"):
         CudaGraph(77, wait)
-    assert machine.driver.recorded is None
+    assert machine.driver.streams.recorded is None
     assert machine.cudart.alive == 0
     CudaGraph(77, lambda: None).close()
 

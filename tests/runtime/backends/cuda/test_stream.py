@@ -1,9 +1,11 @@
-"""A camera on the device gives what the CPU's definition gives, frame by frame; the kernel is NumPy here."""
+"""A camera on the device gives what the CPU's definition gives, frame by frame; kernels are compiled for the host.
+
+Frames are as large as the network's image, or three times as wide: there both sides round to the same pixels.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from functools import partial
 from pathlib import Path
 
@@ -15,21 +17,20 @@ from stprompt_edge.bundle import Bundle
 from stprompt_edge.errors import EnvironmentFailure
 from stprompt_edge.runtime import planes as planes_module
 from stprompt_edge.runtime import watch as pipeline
-from stprompt_edge.runtime.backends import open_frame_stream
 from stprompt_edge.runtime.backends.base import JudgedFrame, WatchedFrame
-from stprompt_edge.runtime.backends.cuda import stream as device_stream
 from stprompt_edge.runtime.backends.cuda.engines.profiles import BatchSizes
-from stprompt_edge.runtime.backends.cuda.kernels import CudaPreprocessor, Nv12Frame, nv12_to_bgr
+from stprompt_edge.runtime.backends.cuda.kernels import CudaPreprocessor, nv12_to_bgr
+from stprompt_edge.runtime.backends.cuda.kernels.job import buffer_sizes
 from stprompt_edge.runtime.backends.fake import FakeBackend
 from stprompt_edge.runtime.backends.tensorrt import TensorRTBackend
 from stprompt_edge.runtime.cameras import CameraConfig
-from stprompt_edge.runtime.detector import DetectedFrame, Detector
+from stprompt_edge.runtime.frames import CameraFrame, Nv12Frame
+from stprompt_edge.runtime.observer import Observer
 from stprompt_edge.runtime.planes import PlanarFrame
-from stprompt_edge.runtime.records import CameraFrame
+from stprompt_edge.runtime.track import TrackedFrame
 from stprompt_edge.runtime.watch import RunSettings
 from tests import videos
 from tests.fakes.device import FakeMachine, engine_bundle, install, write_engine
-from tests.fakes.preprocessor import FakePreprocessor
 from tests.runtime.backends.cuda.kernels.pictures import nv12_picture
 
 pytest.importorskip("onnxruntime")
@@ -37,7 +38,6 @@ pytest.importorskip("onnxruntime")
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> FakeMachine:
-    monkeypatch.setattr(device_stream, "CudaPreprocessor", FakePreprocessor)
     return install(monkeypatch)
 
 
@@ -47,7 +47,7 @@ def make(machine: FakeMachine, path: Path, *, device_frames: bool = True, **meth
     return bundle
 
 
-def frames(count: int, sizes: tuple[tuple[int, int], ...] = ((24, 32),)) -> list[CameraFrame]:
+def frames(count: int, sizes: tuple[tuple[int, int], ...] = ((224, 224),)) -> list[CameraFrame]:
     rng = np.random.default_rng(0)
     pictures = [rng.integers(0, 256, (*sizes[i % len(sizes)], 3), dtype=np.uint8) for i in range(count)]
     return [CameraFrame(index=i, seconds=i / 25, image_bgr=picture) for i, picture in enumerate(pictures)]
@@ -55,9 +55,9 @@ def frames(count: int, sizes: tuple[tuple[int, int], ...] = ((24, 32),)) -> list
 
 def detect(
     bundle: Bundle, backend: TensorRTBackend, given: list[CameraFrame], **settings: object
-) -> list[DetectedFrame]:
-    detector = Detector(bundle, backend, **settings)  # type: ignore[arg-type]
-    return [found for frame in given for found in detector.push(frame)] + detector.flush()
+) -> list[TrackedFrame]:
+    observer = Observer(bundle, backend, **settings)  # type: ignore[arg-type]
+    return [found for frame in given for found in observer.push(frame)] + observer.flush()
 
 
 @pytest.mark.parametrize("timing", ["centered", "causal"])
@@ -73,7 +73,7 @@ def test_it_agrees_with_the_cpu(
         theirs = detect(bundle, backend, frames(count), localize=localize, lookahead=lookahead, device_frames=False)
     assert len(ours) == len(theirs) == count
     for got, want in zip(ours, theirs, strict=True):
-        assert got.frame.index == want.frame.index
+        assert got.detection.frame_index == want.detection.frame_index
         assert got.detection.score == pytest.approx(want.detection.score, abs=1e-6)
         np.testing.assert_allclose(got.detection.class_probabilities, want.detection.class_probabilities, atol=1e-6)
         assert (got.detection.localization is None) == (localize == "never")
@@ -89,7 +89,7 @@ def test_each_step_is_one_launch_and_one_wait(
 ) -> None:
     bundle = make(machine, tmp_path, motion_timing="causal")
     with TensorRTBackend(bundle) as backend:
-        stream = open_frame_stream(bundle, backend, lookahead=lookahead)
+        stream = backend.open_stream(lookahead=lookahead)
         assert stream is not None
         for position, frame in enumerate(frames(5)):
             machine.driver.calls.clear()
@@ -97,32 +97,28 @@ def test_each_step_is_one_launch_and_one_wait(
             assert isinstance(stream.push(frame.image_bgr), kind)
             assert machine.cudart.launches - launches == (position > 0)  # the first one is made piece by piece
             calls = machine.driver.calls
-            assert calls[: copies + 1] == ["dtoh"] * copies + ["synchronize"]
-            assert "htod" not in calls  # no image goes up but through the kernel
+            assert calls[: copies + 2] == ["htod"] + ["dtoh"] * copies + ["synchronize"]
+            assert calls.count("htod") == 1  # the frame; no image goes up but through the kernel
 
 
 def test_a_long_stream_and_what_is_told_of_it(machine: FakeMachine, tmp_path: Path) -> None:
     """More frames than the adapter's ring holds, with a size that changes on the way."""
     bundle = make(machine, tmp_path, sigma=0.4)
-    given = frames(20, sizes=((24, 32),) * 9 + ((48, 20),))
+    given = frames(20, sizes=((224, 224),) * 9 + ((224, 672),))
     told: dict[bool, list[NDArray[np.float32]]] = {True: [], False: []}
     scores = {}
     with TensorRTBackend(bundle) as backend:
         for on_device, rows in told.items():
-            keep = lambda clip, features, rows=rows: rows.extend([clip, features])  # noqa: E731
-            found = detect(bundle, backend, given, localize="never", device_frames=on_device, on_features=keep)
+            found = detect(bundle, backend, given, localize="never", device_frames=on_device)
+            rows += [row for item in found for row in (item.embedded.x_clip_D, item.features)]
             scores[on_device] = [item.detection.score for item in found]
     assert scores[True] == pytest.approx(scores[False], abs=1e-6)
     np.testing.assert_allclose(told[True], told[False], atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["zero-shot", "mil-ranking"])
-def test_other_methods_go_on_on_the_host(machine: FakeMachine, tmp_path: Path, name: str) -> None:
-    bundle = make(machine, tmp_path)
-    method = bundle.manifest.method.model_copy(update={"name": name})
-    other = dataclasses.replace(bundle, manifest=bundle.manifest.model_copy(update={"method": method}))
-    with TensorRTBackend(bundle) as backend:
-        stream = open_frame_stream(other, backend, lookahead=0)
+def test_other_methods_go_on_on_the_host(machine: FakeMachine, tmp_path: Path) -> None:
+    with TensorRTBackend(make(machine, tmp_path, name="zero-shot")) as backend:
+        stream = backend.open_stream(lookahead=0)
         assert stream is not None
         assert stream.push(frames(1)[0].image_bgr) is None
         assert isinstance(stream.flush(), WatchedFrame)
@@ -131,7 +127,7 @@ def test_other_methods_go_on_on_the_host(machine: FakeMachine, tmp_path: Path, n
 def test_without_windows_frames_are_preprocessed_on_the_host(machine: FakeMachine, tmp_path: Path) -> None:
     bundle = make(machine, tmp_path, windows=0)
     with TensorRTBackend(bundle) as backend:
-        assert open_frame_stream(bundle, backend, lookahead=0) is None
+        assert backend.open_stream(lookahead=0) is None
         assert len(detect(bundle, backend, frames(3), localize="never")) == 3
 
 
@@ -154,22 +150,22 @@ def test_an_engine_for_no_single_frame(machine: FakeMachine, tmp_path: Path, bat
     with TensorRTBackend(bundle) as backend:
         told = rf"the engine takes image as \({batch.min}, 3, 224, 224\), one frame has \(1, 3, 224, 224\)"
         with pytest.raises(EnvironmentFailure, match=told):
-            open_frame_stream(bundle, backend, lookahead=0)
+            backend.open_stream(lookahead=0)
 
 
 def test_a_cubin_without_the_adapter(machine: FakeMachine, tmp_path: Path) -> None:
     bundle = make(machine, tmp_path)
-    machine.driver.kernels.clear()
+    machine.driver.kernels.remove("adapter")
     with TensorRTBackend(bundle) as backend:
         held = len(machine.driver.memory)
         with pytest.raises(EnvironmentFailure, match=r"(?s)loading adapter\.cu of preprocess\.cubin.*build-engine"):
-            open_frame_stream(bundle, backend, lookahead=0)
+            backend.open_stream(lookahead=0)
         assert len(machine.driver.memory) == held
 
 
 def test_frames_that_change_their_size_are_recorded_again(machine: FakeMachine, tmp_path: Path) -> None:
     bundle = make(machine, tmp_path)
-    given = frames(6, sizes=((24, 32), (24, 32), (48, 20)))
+    given = frames(6, sizes=((224, 224), (224, 224), (224, 672)))
     with TensorRTBackend(bundle) as backend:
         ours = detect(bundle, backend, given, localize="never")
         theirs = detect(bundle, backend, given, localize="never", device_frames=False)
@@ -189,7 +185,7 @@ def in_planes(count: int) -> tuple[list[CameraFrame], list[int]]:
 
     given: list[CameraFrame] = []
     for i in range(count):
-        planes = nv12_picture(32, 24, seed=i)
+        planes = nv12_picture(224, 224, seed=i)
         given.append(PlanarFrame(index=i, seconds=i / 25, planes=planes, convert=partial(convert, i, planes)))
     return given, made
 
@@ -206,7 +202,8 @@ def test_planes_go_up_as_they_are(machine: FakeMachine, tmp_path: Path) -> None:
         assert got.detection.score == pytest.approx(want.detection.score, abs=1e-6)
         assert got.detection.localization is not None
         assert want.detection.localization is not None
-        assert got.detection.localization.boxes == want.detection.localization.boxes
+        for box, expected in zip(got.detection.localization.boxes, want.detection.localization.boxes, strict=True):
+            assert dataclasses.astuple(box) == pytest.approx(dataclasses.astuple(expected), abs=1e-6)
 
 
 def test_planes_and_pictures_in_one_stream(machine: FakeMachine, tmp_path: Path) -> None:
@@ -228,9 +225,9 @@ def test_a_run_hands_out_planes_where_the_device_takes_them(
     machine: FakeMachine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device_frames: bool, save_video: bool
 ) -> None:
     pictures, staged = [], []
-    upright, stage = planes_module.upright_bgr, FakePreprocessor.stage
+    upright, stage = planes_module.upright_bgr, CudaPreprocessor.stage
     monkeypatch.setattr(planes_module, "upright_bgr", lambda frame: pictures.append(frame.pts) or upright(frame))
-    monkeypatch.setattr(FakePreprocessor, "stage", lambda self, frame: staged.append(type(frame)) or stage(self, frame))
+    monkeypatch.setattr(CudaPreprocessor, "stage", lambda self, frame: staged.append(type(frame)) or stage(self, frame))
     bundle = make(machine, tmp_path, device_frames=device_frames)
     clip = videos.write_video(tmp_path / "a.mp4", frames=16)
     settings = RunSettings(out=tmp_path / "out", localize="never", save_video=save_video, stride=4)
@@ -248,16 +245,21 @@ def test_a_run_hands_out_planes_where_the_device_takes_them(
 def test_an_alarm_that_goes_on_later_is_located_all_the_same(machine: FakeMachine, tmp_path: Path) -> None:
     bundle = make(machine, tmp_path)
     with TensorRTBackend(bundle) as backend:
-        detector = Detector(bundle, backend, localize="never", localize_also=lambda frame: frame.index == 2)
-        found = [item for frame in frames(4) for item in detector.push(frame)] + detector.flush()
-    assert [item.detection.localization is not None for item in found] == [False, False, True, False]
+        observer = Observer(bundle, backend, localize="never")
+        found = [item for frame in frames(4) for item in observer.push(frame)] + observer.flush()
+        assert all(item.embedded.fine_ND is None for item in found)
+        expected = detect(bundle, backend, frames(4), localize="always", device_frames=False)
+        for got, want in zip(found, expected, strict=True):
+            assert want.detection.localization is not None
+            heat = observer.localize(got).heat_map
+            np.testing.assert_allclose(heat, want.detection.localization.heat_map, atol=1e-5)
 
 
 def test_nothing_is_left_on_the_device(machine: FakeMachine, tmp_path: Path) -> None:
     bundle = make(machine, tmp_path)
     with TensorRTBackend(bundle) as backend:
         for _ in range(2):  # two cameras
-            stream = open_frame_stream(bundle, backend, lookahead=0)
+            stream = backend.open_stream(lookahead=0)
             assert stream is not None
             assert stream.flush() is None
             stream.push(frames(1)[0].image_bgr)
@@ -270,15 +272,15 @@ def test_where_frames_stay_on_the_cpu(machine: FakeMachine, tmp_path: Path) -> N
         ("embeddings are compared", make(machine, tmp_path / "2", motion="feature")),
     ):
         with TensorRTBackend(bundle) as backend:
-            assert open_frame_stream(bundle, backend, lookahead=0) is None, name
-    assert open_frame_stream(bundle, FakeBackend(bundle), lookahead=0) is None
+            assert backend.open_stream(lookahead=0) is None, name
+    assert FakeBackend(bundle).open_stream(lookahead=0) is None
 
 
-def test_a_kernel_that_does_not_load(machine: FakeMachine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kernel_that_does_not_load(machine: FakeMachine, tmp_path: Path) -> None:
     bundle = make(machine, tmp_path)
-    monkeypatch.setattr(FakePreprocessor, "refuses", True)
+    machine.driver.failing = "module_from_buffer"
     with TensorRTBackend(bundle) as backend, pytest.raises(EnvironmentFailure, match=r"loading preprocess\.cubin"):
-        open_frame_stream(bundle, backend, lookahead=0)
+        backend.open_stream(lookahead=0)
     assert machine.driver.memory == {}
 
 
@@ -286,17 +288,9 @@ def test_memory_that_runs_out_leaves_nothing(machine: FakeMachine, tmp_path: Pat
     bundle = make(machine, tmp_path)
     with TensorRTBackend(bundle) as backend:
         held = sum(block.nbytes for block in machine.driver.memory.values())
-        preprocessor = 3 * 224 * 224 * 4 + 12 * 12
+        preprocessor = sum(buffer_sizes(bundle.geometry, 12, "float32").values())
         for more in (0, 700, 2000):  # the adapter's buffers, the heads' and the encoder's
             machine.driver.limit_bytes = held + preprocessor + more
             with pytest.raises(EnvironmentFailure, match=r"memory ran out|allocating device memory: .* out of memory"):
-                open_frame_stream(bundle, backend, lookahead=0)
+                backend.open_stream(lookahead=0)
         assert sum(block.nbytes for block in machine.driver.memory.values()) == held
-
-
-@pytest.mark.parametrize("name", ["__init__", "stage", "enqueue", "flush", "selection", "reset", "close"])
-def test_the_fake_kernel_is_called_as_the_real_one(name: str) -> None:
-    real, fake = (
-        list(inspect.signature(getattr(kind, name)).parameters) for kind in (CudaPreprocessor, FakePreprocessor)
-    )
-    assert fake == real

@@ -207,6 +207,8 @@ class BoundContext:
     def close(self) -> None:
         """Free buffers and recording; may be called twice."""
         self._launches.forget()
+        if self._device:
+            self._runtime.session.stream.synchronize()  # a step that failed half-way has left work on it
         for memory in self._device.values():
             memory.free()
         self._device, self._host = {}, {}

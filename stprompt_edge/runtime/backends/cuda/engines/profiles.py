@@ -13,9 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from stprompt_edge.bundle import Bundle
+from stprompt_edge.bundle import ENCODER, Bundle, Graph, heads_graph
 from stprompt_edge.errors import UsageError
-from stprompt_edge.runtime.backends.base import heads_shapes
 from stprompt_edge.runtime.backends.cuda.engines.sidecar import Profile, ShapeRange
 
 WATCH, LOCATE = "watch", "locate"
@@ -82,12 +81,7 @@ def encoder_profiles(bundle: Bundle, batch: BatchSizes) -> tuple[Profile, ...]:
 
 def heads_profiles(bundle: Bundle) -> tuple[Profile, ...]:
     """One profile over the number of rows."""
-    inputs, _ = heads_shapes(bundle)
-    ranges = {}
-    for name, shape in inputs.items():
-        low, usual, high = (tuple(rows if size is None else size for size in shape) for rows in HEADS_ROWS)
-        ranges[name] = ShapeRange(min=low, opt=usual, max=high)
-    return (Profile(name="heads", inputs=ranges),)
+    return (_profile("heads", heads_graph(bundle.manifest.method.name), bundle, [{"N": rows} for rows in HEADS_ROWS]),)
 
 
 def pick_variant(profiles: Sequence[Profile], wanted: Mapping[str, tuple[int, ...]]) -> Variant | None:
@@ -111,20 +105,16 @@ def largest(profiles: Sequence[Profile], name: str, axis: int) -> int:
 
 
 def _encoder_profile(name: str, bundle: Bundle, batch: BatchSizes, fine: int, coarse: tuple[int, int, int]) -> Profile:
-    size = bundle.geometry.image_size
-    sizes = (batch.min, batch.opt, batch.max)
-    return Profile(
-        name=name,
-        inputs={
-            "image": _range([(frames, 3, size, size) for frames in sizes]),
-            "fine": _range([(frames, fine) for frames in sizes]),
-            "coarse": _range([(frames, windows) for frames, windows in zip(sizes, coarse, strict=True)]),
-        },
-    )
+    frames = (batch.min, batch.opt, batch.max)
+    steps = [{"B": count, "K": fine, "L": windows} for count, windows in zip(frames, coarse, strict=True)]
+    return _profile(name, ENCODER, bundle, steps)
 
 
-def _range(shapes: Sequence[tuple[int, ...]]) -> ShapeRange:
-    return ShapeRange(min=shapes[0], opt=shapes[1], max=shapes[2])
+def _profile(name: str, graph: Graph, bundle: Bundle, steps: Sequence[dict[str, int]]) -> Profile:
+    """A graph with the smallest, usual and largest sizes of the axes that may have any."""
+    low, usual, high = (graph.input_shapes({**bundle.sizes, **sizes}) for sizes in steps)
+    ranges = {name: ShapeRange(min=low[name], opt=usual[name], max=high[name]) for name in graph.inputs}
+    return Profile(name=name, inputs=ranges)
 
 
 def _raise(shape: tuple[int, ...], held: ShapeRange) -> tuple[int, ...] | None:

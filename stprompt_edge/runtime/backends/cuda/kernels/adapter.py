@@ -130,5 +130,5 @@ class CudaAdapter:
         return self._result.copy()
 
     def close(self) -> None:
-        """Free device and pinned memory; may be called twice. Whoever still has work on a stream waits for it first."""
+        """Free device and pinned memory, once nothing uses it; may be called twice."""
         self._memory.close()

@@ -60,14 +60,17 @@ class DeviceMemory:
         return array
 
     def free(self, memory: Any) -> None:
-        """One of `device` or `pinned`, before its time."""
+        """One of `device` or `pinned`, before its time, once nothing uses it."""
+        self._driver.Context.synchronize()
         allocation: Any = memory.base if isinstance(memory, np.ndarray) else memory
         self._held.remove(allocation)
         allocation.free()
 
     def close(self) -> None:
-        """Free the rest; may be called twice. Whoever still has work on a stream waits for it first."""
+        """Free the rest, once nothing uses it; may be called twice."""
         held, self._held = self._held, []
         with driver_errors(self._driver, "freeing memory"):
+            if held:
+                self._driver.Context.synchronize()  # a step that failed half-way has left work on its stream
             for allocation in held:
                 allocation.free()

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from stprompt_edge.errors import UsageError
 from stprompt_edge.geometry import Geometry
 from stprompt_edge.preprocess import LUMA_BGR, Preprocessing
-from stprompt_edge.runtime.backends.cuda.kernels.reference import ColourRule, Nv12Frame
+from stprompt_edge.runtime.frames import ColourRule, Nv12Frame
 
 ImageType = Literal["float16", "float32"]
 

@@ -10,12 +10,10 @@ Suffixes: S side of the image, K selected windows, N all fine windows.
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import Self  # in `typing` from Python 3.11 on
 
 from stprompt_edge.errors import EnvironmentFailure
 from stprompt_edge.geometry import Geometry
@@ -36,13 +34,14 @@ from stprompt_edge.runtime.backends.cuda.kernels.job import (
     set_buffers,
     set_source,
 )
-from stprompt_edge.runtime.backends.cuda.kernels.reference import Nv12Frame
+from stprompt_edge.runtime.closing import Closing
+from stprompt_edge.runtime.frames import Nv12Frame
 from stprompt_edge.runtime.motion import Selection, softmax
 
 KERNELS = ("preprocess_plain", "preprocess_fast")
 
 
-class CudaPreprocessor:
+class CudaPreprocessor(Closing):
     """Preprocessing, pixel motion and window selection of ONE camera stream on the device, one launch a frame.
 
     The context that is current when it is made must be current at every call. Image and indices keep their addresses
@@ -201,16 +200,8 @@ class CudaPreprocessor:
         self._staged = 0
 
     def close(self) -> None:
-        """Free device and pinned memory; may be called twice. Whoever still has work on a stream waits for it first."""
+        """Free device and pinned memory, once nothing uses it; may be called twice."""
         self._memory.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _launch(self, job: NDArray[Any], stream: Any, results: bool, name: str | None = None) -> None:
         function = self._functions[name or kernel_name(job)]

@@ -46,21 +46,24 @@ def defined(given: Embeddings, sigma: float) -> Iterator[tuple[NDArray[np.float3
 class AdapterStream:
     """A `CudaAdapter` fed from the host, where an encoder and the preprocessing kernel would."""
 
-    def __init__(self, driver: Any, cubin: bytes, *, windows: int, width: int, sigma: float) -> None:
-        self._driver, self._stream, self._width = driver, driver.Stream(), width
+    def __init__(
+        self, driver: Any, cubin: bytes, *, windows: int, width: int, sigma: float, stream: Any = None
+    ) -> None:
+        self._driver, self._stream, self._width = driver, stream or driver.Stream(), width
         self._motion = driver.mem_alloc(4 * windows)
+        sizes = {"frame": width, "fine_embeddings": windows * width, "motion": windows}
+        self._given = {name: driver.pagelocked_empty((size,), np.float32) for name, size in sizes.items()}
         self.adapter = CudaAdapter(
             cubin, motion=int(self._motion), width=width, windows=windows, classes=14, sigma=sigma, driver=driver
         )
 
     def run(self, given: Embeddings) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
         """Features and context of each frame, as the device computes them."""
-        outputs, context = self.adapter.encoder_outputs, np.empty(self._width, np.float32)
+        targets, context = {**self.adapter.encoder_outputs, "motion": self._motion}, np.empty(self._width, np.float32)
         for frame_D, windows_KD, motion_K in zip(given.frame_TD, given.windows_TKD, given.motion_TK, strict=True):
-            for address, values in (
-                (outputs["frame"], frame_D), (outputs["fine_embeddings"], windows_KD), (int(self._motion), motion_K),
-            ):  # fmt: skip
-                self._driver.memcpy_htod(address, values)
+            for (name, pinned), values in zip(self._given.items(), (frame_D, windows_KD, motion_K), strict=True):
+                pinned[:] = values.ravel()
+                self._driver.memcpy_htod_async(targets[name], pinned, self._stream)
             self.adapter.enqueue(self._stream)
             self.adapter.enqueue_results(self._stream)
             self._stream.synchronize()
@@ -72,3 +75,5 @@ class AdapterStream:
     def close(self) -> None:
         self.adapter.close()
         self._motion.free()
+        for pinned in self._given.values():
+            pinned.base.free()

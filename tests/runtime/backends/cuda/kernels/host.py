@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 
 import stprompt_edge.runtime.backends.cuda.kernels.job as jobs
 from stprompt_edge.geometry import Geometry
 from stprompt_edge.preprocess import Preprocessing
 from stprompt_edge.runtime.backends.cuda.kernels.job import FrameLayout, ImageType
-from stprompt_edge.runtime.backends.cuda.kernels.reference import Nv12Frame
+from stprompt_edge.runtime.frames import Nv12Frame
+from tests.needs import lacking
 
 SOURCES = Path(jobs.__file__).parent
 HARNESS = Path(__file__).with_name("host.cpp")
@@ -27,7 +27,7 @@ def build_library(folder: Path) -> ctypes.CDLL:
     """Compile into `folder` and load; skips where there is no g++."""
     compiler = shutil.which("g++")
     if compiler is None:
-        pytest.skip("no g++ to compile preprocess.cu for the host")
+        lacking("no g++ to compile preprocess.cu for the host")
     library = folder / "preprocess.so"
     flags = ["-O2", "-std=c++17", "-fno-strict-aliasing", "-fPIC", "-shared"]
     command = [compiler, *flags, "-I", str(SOURCES), str(HARNESS), "-o", str(library)]

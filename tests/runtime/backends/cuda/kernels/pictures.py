@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from stprompt_edge.runtime.backends.cuda.kernels.reference import Matrix, Nv12Frame
+from stprompt_edge.runtime.frames import Matrix, Nv12Frame
 
 
 def picture(width: int, height: int, seed: int = 0) -> NDArray[np.uint8]:

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from stprompt_edge.errors import EnvironmentFailure
 from stprompt_edge.runtime.backends.cuda.kernels.adapter import ADAPTER_JOB, ALIGNMENT, CudaAdapter, result_type
+from tests.fakes.pycuda_driver import FakeDriver
+from tests.fakes.streams import NON_BLOCKING
 from tests.runtime.backends.cuda.kernels.adapter_stream import AdapterStream, defined, random_embeddings
-from tests.runtime.backends.cuda.kernels.fake_driver import FakeDriver, Stream
 
 STEPS = 200
 
@@ -29,9 +30,10 @@ STEPS = 200
         (12, 257, 8.0),
     ],
 )
-def test_a_stream_equals_the_hosts(library: ctypes.CDLL, windows: int, width: int, sigma: float) -> None:
-    driver, embeddings = FakeDriver(library), random_embeddings(STEPS, windows, width)
-    stream = AdapterStream(driver, b"cubin", windows=windows, width=width, sigma=sigma)
+def test_a_stream_equals_the_hosts(windows: int, width: int, sigma: float) -> None:
+    driver, embeddings = FakeDriver(current=1), random_embeddings(STEPS, windows, width)
+    alone = driver.Stream(NON_BLOCKING)  # not even ordered with the driver's default stream
+    stream = AdapterStream(driver, b"cubin", windows=windows, width=width, sigma=sigma, stream=alone)
     for found, expected in zip(stream.run(embeddings), defined(embeddings, sigma), strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-5, rtol=0)
     stream.close()
@@ -47,11 +49,11 @@ def test_a_stream_equals_the_hosts(library: ctypes.CDLL, windows: int, width: in
     steps=st.integers(1, 40),
     seed=st.integers(0, 1000),
 )
-def test_any_sizes(library: ctypes.CDLL, windows: int, width: int, sigma: float, steps: int, seed: int) -> None:
+def test_any_sizes(windows: int, width: int, sigma: float, steps: int, seed: int) -> None:
     embeddings = random_embeddings(steps, windows, width, seed)
     results = []
     for backwards in (False, True):
-        driver = FakeDriver(library, backwards=backwards)
+        driver = FakeDriver(current=1, backwards=backwards)
         stream = AdapterStream(driver, b"cubin", windows=windows, width=width, sigma=sigma)
         results.append(np.array(list(stream.run(embeddings))))
         stream.close()
@@ -60,23 +62,23 @@ def test_any_sizes(library: ctypes.CDLL, windows: int, width: int, sigma: float,
 
 
 @pytest.mark.parametrize("motion", [0.0, 1e-20, 3.0, 1e4])
-def test_equal_motion_is_a_plain_mean(library: ctypes.CDLL, motion: float) -> None:
+def test_equal_motion_is_a_plain_mean(motion: float) -> None:
     embeddings = random_embeddings(2, 12, 64)
     embeddings.motion_TK[:] = motion
-    stream = AdapterStream(FakeDriver(library), b"cubin", windows=12, width=64, sigma=1.0)
+    stream = AdapterStream(FakeDriver(current=1), b"cubin", windows=12, width=64, sigma=1.0)
     for position, (features, _) in enumerate(stream.run(embeddings)):
         mean = embeddings.windows_TKD[position].mean(axis=0)
         np.testing.assert_allclose(features, embeddings.frame_TD[position] + mean, atol=1e-5)
 
 
-def test_what_comes_back_does_not_change_afterwards(library: ctypes.CDLL) -> None:
-    stream = AdapterStream(FakeDriver(library), b"cubin", windows=3, width=64, sigma=1.0)
+def test_what_comes_back_does_not_change_afterwards() -> None:
+    stream = AdapterStream(FakeDriver(current=1), b"cubin", windows=3, width=64, sigma=1.0)
     (first, _), (second, _) = stream.run(random_embeddings(2, 3, 64))
     assert not np.allclose(first, second)
 
 
-def test_engines_may_be_bound_to_every_address(library: ctypes.CDLL) -> None:
-    stream = AdapterStream(FakeDriver(library), b"cubin", windows=3, width=65, sigma=1.0)
+def test_engines_may_be_bound_to_every_address() -> None:
+    stream = AdapterStream(FakeDriver(current=1), b"cubin", windows=3, width=65, sigma=1.0)
     adapter = stream.adapter
     addresses = [*adapter.encoder_outputs.values(), *adapter.heads_inputs.values(), *adapter.heads_outputs.values()]
     assert all(address % ALIGNMENT == 0 for address in addresses)
@@ -84,12 +86,14 @@ def test_engines_may_be_bound_to_every_address(library: ctypes.CDLL) -> None:
     assert len(set(addresses)) == 5
 
 
-def test_the_heads_outputs_are_in_the_one_copy(library: ctypes.CDLL) -> None:
-    driver = FakeDriver(library)
+def test_the_heads_outputs_are_in_the_one_copy() -> None:
+    driver = FakeDriver(current=1)
     adapter = AdapterStream(driver, b"cubin", windows=3, width=64, sigma=1.0).adapter
     driver.memcpy_htod(adapter.heads_outputs["anomaly_logit"], np.float32([3]))
     driver.memcpy_htod(adapter.heads_outputs["similarity"], np.arange(14, dtype=np.float32))
-    adapter.enqueue_results(Stream())
+    stream = driver.Stream()
+    adapter.enqueue_results(stream)
+    stream.synchronize()
     found = adapter.results()
     assert found["anomaly_logit"] == 3
     np.testing.assert_array_equal(found["similarity"], np.arange(14))
@@ -120,13 +124,13 @@ def test_results_are_small() -> None:
         ("launch", r"CUDA failed while launching adapter\.cu"),
     ],
 )
-def test_what_the_driver_refuses_is_one_line(library: ctypes.CDLL, call: str, message: str) -> None:
-    driver = FakeDriver(library, failing=call)
+def test_what_the_driver_refuses_is_one_line(call: str, message: str) -> None:
+    driver = FakeDriver(current=1, failing=call)
 
     def run() -> None:
-        adapter = CudaAdapter(b"cubin", motion=1, width=8, windows=2, classes=3, sigma=1.0, driver=driver)
+        adapter = CudaAdapter(b"cubin", motion=0, width=8, windows=2, classes=3, sigma=1.0, driver=driver)
         try:
-            adapter.enqueue(Stream())
+            adapter.enqueue(driver.Stream())
         finally:
             adapter.close()
             adapter.close()

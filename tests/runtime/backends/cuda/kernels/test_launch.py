@@ -1,4 +1,7 @@
-"""CudaPreprocessor, with a driver whose device is this CPU, against the detector's own preprocessing."""
+"""CudaPreprocessor, with a driver whose device is this CPU, against the detector's own preprocessing.
+
+Streams are non-blocking: nothing but what the class waits for orders them with the driver's default stream.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +21,18 @@ from stprompt_edge.runtime.backends.cuda.kernels.driver import import_pycuda_dri
 from stprompt_edge.runtime.backends.cuda.kernels.launch import CudaPreprocessor
 from stprompt_edge.runtime.backends.cuda.kernels.reference import nv12_to_bgr
 from stprompt_edge.runtime.motion import SecondDifference, pixel_motion, select_windows
-from tests.runtime.backends.cuda.kernels.fake_driver import FakeDriver, Stream
+from tests.fakes.pycuda_driver import FakeDriver
+from tests.fakes.streams import NON_BLOCKING
 from tests.runtime.backends.cuda.kernels.pictures import nv12_picture, picture
 
 LEVEL = 1.001 / 255 / 0.26
 ROUNDED = 5e-5  # of a motion: one level of one pixel, rounded differently by OpenCV, moves it by 4e-6
 FRAMES = [picture(640, 360, seed) for seed in range(4)]
+
+
+def fresh() -> tuple[FakeDriver, Any]:
+    driver = FakeDriver(current=1)
+    return driver, driver.Stream(NON_BLOCKING)
 
 
 def make(driver: FakeDriver, **change: Any) -> CudaPreprocessor:
@@ -37,7 +46,7 @@ def make(driver: FakeDriver, **change: Any) -> CudaPreprocessor:
     return CudaPreprocessor(b"cubin", driver=driver, **{**settings, **change})
 
 
-def steps(preprocessor: CudaPreprocessor, stream: Stream, frames: list[Any]) -> Iterator[int]:
+def steps(preprocessor: CudaPreprocessor, stream: Any, frames: list[Any]) -> Iterator[int]:
     """The index of each frame that image and indices are of, in turn."""
     for index, frame in enumerate(frames):
         if preprocessor.push(frame, stream):
@@ -54,10 +63,10 @@ def definition(frames: list[NDArray[np.uint8]], timing: str) -> list[NDArray[np.
 
 
 @pytest.mark.parametrize("timing", ["centered", "causal"])
-def test_a_stream_of_frames_equals_the_detectors(library: ctypes.CDLL, timing: str) -> None:
+def test_a_stream_of_frames_equals_the_detectors(timing: str) -> None:
     motions = definition(FRAMES, timing)
-    stream = Stream()
-    with make(FakeDriver(library), timing=timing) as preprocessor:
+    driver, stream = fresh()
+    with make(driver, timing=timing) as preprocessor:
         for turn, index in enumerate(steps(preprocessor, stream, FRAMES)):
             assert turn == index
             motion = preprocessor.motion(stream)
@@ -70,8 +79,8 @@ def test_a_stream_of_frames_equals_the_detectors(library: ctypes.CDLL, timing: s
     assert index == len(FRAMES) - 1
 
 
-def test_addresses_stay_while_sizes_change(library: ctypes.CDLL) -> None:
-    driver, stream = FakeDriver(library), Stream()
+def test_addresses_stay_while_sizes_change() -> None:
+    driver, stream = fresh()
     with make(driver, image_type="float16", timing="causal") as preprocessor:
         addresses = preprocessor.image_pointer, preprocessor.fine_pointer
         assert all(address % 256 == 0 for address in addresses)
@@ -87,8 +96,8 @@ def test_addresses_stay_while_sizes_change(library: ctypes.CDLL) -> None:
     assert len(set(held)) == 1, "buffers of former sizes are freed"
 
 
-def test_the_device_holds_what_the_engine_binds(library: ctypes.CDLL) -> None:
-    driver, stream = FakeDriver(library), Stream()
+def test_the_device_holds_what_the_engine_binds() -> None:
+    driver, stream = fresh()
     with make(driver, image_type="float16", timing="causal") as preprocessor:
         preprocessor.push(FRAMES[0], stream)
         at = (ctypes.c_char * (3 * 224 * 224 * 2)).from_address(preprocessor.image_pointer)
@@ -100,9 +109,9 @@ def test_the_device_holds_what_the_engine_binds(library: ctypes.CDLL) -> None:
         np.testing.assert_array_equal(motion, preprocessor.motion(stream)[fine])
 
 
-def test_results_stay_on_the_device_if_nobody_wants_them(library: ctypes.CDLL) -> None:
-    stream = Stream()
-    with make(FakeDriver(library), timing="causal") as preprocessor:
+def test_results_stay_on_the_device_if_nobody_wants_them() -> None:
+    driver, stream = fresh()
+    with make(driver, timing="causal") as preprocessor:
         preprocessor.push(FRAMES[0], stream)
         before = preprocessor.motion(stream)
         preprocessor.stage(FRAMES[1])
@@ -113,42 +122,43 @@ def test_results_stay_on_the_device_if_nobody_wants_them(library: ctypes.CDLL) -
         assert (preprocessor.motion(stream) != before).any()
 
 
-def test_staging_tells_when_a_captured_graph_is_void(library: ctypes.CDLL) -> None:
-    with make(FakeDriver(library)) as preprocessor:
+def test_staging_tells_when_a_captured_graph_is_void() -> None:
+    driver, _ = fresh()
+    with make(driver) as preprocessor:
         found = [preprocessor.stage(f) for f in (FRAMES[0], FRAMES[1], picture(360, 640), nv12_picture(360, 640))]
         assert found == [True, False, True, True]
         assert [preprocessor.stage(nv12_picture(360, 640, full_range=full)) for full in (False, True)] == [False, True]
 
 
-def test_complete_counts_frames_since_the_reset(library: ctypes.CDLL) -> None:
-    stream = Stream()
-    with make(FakeDriver(library)) as preprocessor:
+def test_complete_counts_frames_since_the_reset() -> None:
+    driver, stream = fresh()
+    with make(driver) as preprocessor:
         assert not preprocessor.flush(stream), "nothing to repeat"
         assert [preprocessor.push(frame, stream) for frame in FRAMES] == [False, True, True, True]
         preprocessor.reset(stream)
         assert not preprocessor.flush(stream)
         assert [preprocessor.push(frame, stream) for frame in FRAMES[:2]] == [False, True]
         np.testing.assert_allclose(preprocessor.motion(stream), definition(FRAMES[:2], "centered")[0], atol=ROUNDED)
-    with make(FakeDriver(library), timing="causal") as preprocessor:
+    with make(driver, timing="causal") as preprocessor:
         assert preprocessor.push(FRAMES[0], stream)
         assert not preprocessor.flush(stream), "causal holds nothing back"
 
 
-def test_nothing_but_reading_results_waits(library: ctypes.CDLL) -> None:
-    stream = Stream()
-    with make(FakeDriver(library)) as preprocessor:
+def test_nothing_but_reading_results_waits() -> None:
+    driver, stream = fresh()
+    with make(driver) as preprocessor:
         for frame in FRAMES:
             preprocessor.push(frame, stream)
-        assert stream.waits == 0
+        assert driver.calls.count("synchronize") == 0
         preprocessor.selection(stream)
-        assert stream.waits == 1
+        assert driver.calls.count("synchronize") == 1
 
 
-def test_closing_frees_everything_once(library: ctypes.CDLL) -> None:
-    driver = FakeDriver(library)
+def test_closing_frees_everything_once() -> None:
+    driver, stream = fresh()
     preprocessor = make(driver)
-    preprocessor.push(FRAMES[0], Stream())
-    preprocessor.push(picture(5, 5), Stream())
+    preprocessor.push(FRAMES[0], stream)
+    preprocessor.push(picture(5, 5), stream)
     assert driver.held == 8  # five buffers and their results' copy, two of the frame
     preprocessor.close()
     preprocessor.close()
@@ -164,12 +174,12 @@ def test_closing_frees_everything_once(library: ctypes.CDLL) -> None:
         ("launch", r"CUDA failed while launching preprocess\.cu"),
     ],
 )
-def test_what_the_driver_refuses_is_one_line(library: ctypes.CDLL, call: str, message: str) -> None:
-    driver = FakeDriver(library, failing=call)
+def test_what_the_driver_refuses_is_one_line(call: str, message: str) -> None:
+    driver = FakeDriver(current=1, failing=call)
 
     def run() -> None:
         with make(driver) as preprocessor:
-            preprocessor.push(FRAMES[0], Stream())
+            preprocessor.push(FRAMES[0], driver.Stream(NON_BLOCKING))
 
     with pytest.raises(EnvironmentFailure, match=message) as caught:
         run()
@@ -177,8 +187,20 @@ def test_what_the_driver_refuses_is_one_line(library: ctypes.CDLL, call: str, me
     assert driver.held == 0
 
 
-def test_memory_that_runs_out_at_a_larger_frame_is_no_half_state(library: ctypes.CDLL) -> None:
-    driver, stream = FakeDriver(library), Stream()
+def test_a_launch_that_failed_leaves_no_copy_behind_its_buffers() -> None:
+    driver, stream = fresh()
+    with make(driver, timing="causal") as preprocessor:
+        driver.failing = "launch"
+        with pytest.raises(EnvironmentFailure, match="launch failed"):
+            preprocessor.push(FRAMES[0], stream)
+        driver.failing = ""
+        assert preprocessor.push(picture(5, 5), stream)  # in buffers of another size
+        image = preprocess(picture(5, 5), Preprocessing()).image
+        np.testing.assert_allclose(preprocessor.read_image(stream)[0], image, atol=LEVEL, rtol=0)
+
+
+def test_memory_that_runs_out_at_a_larger_frame_is_no_half_state() -> None:
+    driver, stream = fresh()
     with make(driver, timing="causal") as preprocessor:
         preprocessor.push(picture(5, 5), stream)
         driver.failing = "pagelocked_empty"
@@ -189,12 +211,12 @@ def test_memory_that_runs_out_at_a_larger_frame_is_no_half_state(library: ctypes
     assert driver.held == 0
 
 
-def test_refuses_settings_and_frames_before_the_device(library: ctypes.CDLL) -> None:
-    driver = FakeDriver(library)
+def test_refuses_settings_and_frames_before_the_device() -> None:
+    driver = FakeDriver(current=1)
     with pytest.raises(UsageError, match="99 windows"):
         make(driver, windows=99)
     with make(driver) as preprocessor, pytest.raises(ValueError, match="must be"):
-        preprocessor.push(FRAMES[0][:, :, 0], Stream())
+        preprocessor.push(FRAMES[0][:, :, 0], driver.Stream(NON_BLOCKING))
     assert driver.held == 0
 
 

@@ -18,7 +18,8 @@ from stprompt_edge.preprocess import Preprocessing, preprocess
 from stprompt_edge.runtime.backends.cuda.kernels.compile import build_cubin
 from stprompt_edge.runtime.backends.cuda.kernels.job import ImageType
 from stprompt_edge.runtime.backends.cuda.kernels.launch import CudaPreprocessor
-from stprompt_edge.runtime.backends.cuda.kernels.reference import Nv12Frame, nv12_to_bgr
+from stprompt_edge.runtime.backends.cuda.kernels.reference import nv12_to_bgr
+from stprompt_edge.runtime.frames import Nv12Frame
 from stprompt_edge.runtime.motion import select_windows
 from tests.runtime.backends.cuda.kernels.adapter_stream import AdapterStream, defined, random_embeddings
 from tests.runtime.backends.cuda.kernels.host import HostStream

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from stprompt_edge.geometry import Geometry, WindowGrid
 from stprompt_edge.preprocess import LUMA_BGR, Preprocessing, preprocess, resize_to_square
 from stprompt_edge.runtime.backends.cuda.kernels.job import JOB, buffer_sizes, kernel_name, layout_of, set_source
-from stprompt_edge.runtime.backends.cuda.kernels.reference import Nv12Frame, nv12_to_bgr
+from stprompt_edge.runtime.backends.cuda.kernels.reference import nv12_to_bgr
+from stprompt_edge.runtime.frames import Nv12Frame
 from stprompt_edge.runtime.motion import SecondDifference, pixel_motion, select_windows
 from tests.runtime.backends.cuda.kernels.host import FAST, PLAIN, HostStream
 from tests.runtime.backends.cuda.kernels.pictures import nv12_picture, picture
