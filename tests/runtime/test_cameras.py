@@ -27,14 +27,14 @@ def toml(tmp_path):
 
 
 def test_a_camera_table_becomes_a_config(toml):
-    assert load_camera("door", toml(FULL)) == CameraConfig(source="rtsp://host/1", stride=8, threshold=0.5)
+    assert load_camera("door", toml(FULL)) == CameraConfig(source="rtsp://host/1", name="door", stride=8, threshold=0.5)
     path = toml(FULL)
-    assert load_camera("yard", path) == CameraConfig(source=str(path.parent / "yard.mp4"))
+    assert load_camera("yard", path) == CameraConfig(source=str(path.parent / "yard.mp4"), name="yard")
 
 
 def test_every_key_of_a_camera_is_kept(toml):
     path = toml('[cameras.a]\nsource = "/a"\nstride = 2\nthreshold = 1\nstream = 0\nlive = false\nfps = 12.5\n')
-    wanted = CameraConfig(source="/a", stride=2, threshold=1, stream=0, live=False, fps=12.5)
+    wanted = CameraConfig(source="/a", name="a", stride=2, threshold=1, stream=0, live=False, fps=12.5)
     assert load_camera("a", path) == wanted
 
 
@@ -67,7 +67,7 @@ def test_a_source_beside_the_file_opens_from_another_folder(toml, tmp_path, monk
     with open_source(resolve_source("yard", path).source) as source:
         assert source.info.width == 64
     monkeypatch.chdir(tmp_path)
-    assert resolve_source("yard") == CameraConfig(source="yard.mp4")
+    assert resolve_source("yard") == CameraConfig(source="yard.mp4", name="yard")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
@@ -200,18 +200,26 @@ def test_random_bytes_are_a_usage_error(toml, data):
 )
 def test_resolving_without_a_cameras_file(tmp_path, monkeypatch, text, source):
     monkeypatch.chdir(tmp_path)
-    assert resolve_source(text) == CameraConfig(source=source)
+    found = resolve_source(text)
+    assert found.source == source
+    assert found.name == (text if text.startswith("camera") else source)
+
+
+def test_a_source_that_nobody_named_is_called_after_itself_without_its_secrets():
+    assert CameraConfig(source="rtsp://me:s3cret@host/1").name == "rtsp://me:***@host/1"
 
 
 def test_a_camera_table_wins_over_the_device_of_that_number_and_a_path_over_both(toml, tmp_path, monkeypatch):
     path = toml('[cameras.camera0]\nsource = "rtsp://host/1"\nstride = 2\n')
-    assert resolve_source("camera0", path) == CameraConfig(source="rtsp://host/1", stride=2)
-    assert resolve_source("camera1", path) == CameraConfig(source="/dev/video1")
+    assert resolve_source("camera0", path) == CameraConfig(source="rtsp://host/1", name="camera0", stride=2)
+    assert resolve_source("camera1", path) == CameraConfig(source="/dev/video1", name="camera1")
     path = toml('[cameras.camera0]\nsource = "v4l2src device=/dev/video0 ! videoconvert"\n')
-    assert resolve_source("camera0", path) == CameraConfig(source="v4l2src device=/dev/video0 ! videoconvert")
+    assert resolve_source("camera0", path) == CameraConfig(
+        source="v4l2src device=/dev/video0 ! videoconvert", name="camera0"
+    )
     monkeypatch.chdir(tmp_path)
     (tmp_path / "camera0").mkdir()
-    assert resolve_source("camera0", path) == CameraConfig(source="camera0")
+    assert resolve_source("camera0", path) == CameraConfig(source="camera0", name="camera0")
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stprompt_edge.runtime.alarm import EventLife
 from stprompt_edge.runtime.frames import CameraFrame
 from stprompt_edge.runtime.recording import OutputFolder
+from stprompt_edge.runtime.recording.report import Report
 from stprompt_edge.runtime.records import (
+    AlarmChange,
     Box,
     Detection,
     Event,
@@ -25,6 +29,7 @@ from stprompt_edge.runtime.records import (
 CLASSES = ("normal", "Fighting", "Road accident")
 STRIDE = 4
 FPS = 10.0
+MADE_AT = datetime(2026, 9, 1, 12, 0, tzinfo=timezone.utc)
 FIVE = ("annotated.mp4", "events.json", "report.html", "scores.csv", "summary.json")
 
 
@@ -97,8 +102,12 @@ def detection(index: int, score: float, *, alarm: bool = False, seconds: float |
 
 
 def event(detections: Sequence[Detection]) -> Event:
+    """From the first to the last of them."""
     first, last, peak = detections[0], detections[-1], max(detections, key=lambda d: d.score)
     return Event(
+        id="0199a1b2-0000-7000-8000-000000000000",
+        camera="cam",
+        started_at=MADE_AT,
         start_frame=first.frame_index,
         start_seconds=first.seconds,
         end_frame=last.frame_index,
@@ -120,10 +129,24 @@ def event(detections: Sequence[Detection]) -> Event:
     )
 
 
+def changes(detections: Sequence[Detection]) -> list[AlarmChange]:
+    """An event that opens and is over at once."""
+    found, kinds = event(detections), ("opened", "closed")
+    return [AlarmChange(kind=kind, event=found, seconds=found.end_seconds, at=MADE_AT) for kind in kinds]  # type: ignore[arg-type]
+
+
 def detections() -> list[Detection]:
     """Ten sampled frames; the alarm is on for frames 16, 20 and 24."""
     scores = (0.1, 0.2, 0.15, 0.3, 0.7, 0.9, 0.65, 0.2, 0.1, 0.05)
     return [detection(i * STRIDE, score, alarm=score > 0.6) for i, score in enumerate(scores)]
+
+
+def tell(out: OutputFolder | Report, life: EventLife, one: Detection) -> None:
+    """A detection and what it changes, to the folder or to its report alone."""
+    taken, changed = (out.add_detection, out.add_change) if isinstance(out, Report) else (out.detection, out.change)
+    taken(one, frame(one.frame_index))
+    for change in life.update(one, MADE_AT.timestamp()):
+        changed(change)
 
 
 def run(
@@ -136,16 +159,14 @@ def run(
 ) -> tuple[Path, ...]:
     """One whole run; each result comes `delay` camera frames late, as with centered motion."""
     found = detections()
-    alarmed = [d for d in found if d.alarm]
+    life = EventLife("cam")
     with OutputFolder(path, about or facts(), save_video=save_video) as out:
         due = list(found)
         for given in frames():
             if save_video:
                 out.frame(given)
             while due and due[0].frame_index + delay <= given.index:
-                out.detection(due[0], frame(due[0].frame_index))
-                if due.pop(0).frame_index == alarmed[-1].frame_index + STRIDE:
-                    out.event(event(alarmed))
+                tell(out, life, due.pop(0))
         for late in due:
-            out.detection(late, frame(late.frame_index))
+            tell(out, life, late)
         return out.finish(end or summary())

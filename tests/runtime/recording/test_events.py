@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ def test_one_event(tmp_path: Path) -> None:
     assert (only["start_frame"], only["end_frame"], only["peak_frame"]) == (16, 24, 20)
     assert (only["start_seconds"], only["end_seconds"], only["peak_score"]) == (1.6, 2.4, 0.9)
     assert only["top_class"] == "Fighting"
+    assert (only["camera"], only["started_at"]) == ("cam", "2026-09-01T12:00:00.000+00:00")
+    assert uuid.UUID(only["id"]).version == 7
     assert [frame["frame"] for frame in only["frames"]] == [16, 20, 24]
     assert only["frames"][0]["boxes"] == [[80, 60, 160, 120, 0.75]]
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stprompt_edge.runtime.alarm import EventLife
 from stprompt_edge.runtime.recording.report import MAX_LISTED_EVENTS, MAX_PICTURED_EVENTS, Report
 
-from .synthetic import detection, detections, event, facts, frame, picture, run, summary
+from .synthetic import changes, detection, detections, facts, frame, picture, run, summary, tell
 
 EVIL = "<script>alert('x')</script>&\"$title ${when}"
 VOID = {"meta", "img", "br", "rect", "path", "link", "input", "hr"}
@@ -104,10 +105,9 @@ def test_the_curve_and_the_thresholds_are_where_they_belong(tmp_path: Path) -> N
 
 def test_untrusted_names_stay_text(tmp_path: Path) -> None:
     about = dataclasses.replace(facts(name=EVIL), class_names=("normal", EVIL, "b"), bundle={EVIL: EVIL}, backend=EVIL)
-    report = Report(about)
+    report, life = Report(about), EventLife(EVIL)
     for d in detections():
-        report.add_detection(dataclasses.replace(d, top_class=EVIL), frame(d.frame_index))
-    report.add_event(dataclasses.replace(event(detections()[4:7]), top_class=EVIL))
+        tell(report, life, dataclasses.replace(d, top_class=EVIL))
     text = report.html(summary(warnings=(EVIL,)))
     page = Page(text)
     assert page.scripts == 2  # the points and ours
@@ -138,7 +138,8 @@ def test_nothing_scored() -> None:
 def test_one_sampled_frame_at_zero() -> None:
     report = Report(dataclasses.replace(facts(live=True), threshold_off=0.6))
     report.add_detection(detection(0, 0.7, alarm=True), frame(0))
-    report.add_event(event([detection(0, 0.7, alarm=True)]))
+    for change in changes([detection(0, 0.7, alarm=True)]):
+        report.add_change(change)
     page = Page(report.html(summary()))
     assert len(page.points) == 1
     assert "nan" not in page.text.lower().replace("mean", "")
@@ -152,7 +153,8 @@ def test_pictures_and_rows_are_bounded() -> None:
     for i, score in enumerate(scores):
         found = detection(8 * i, float(score), alarm=True)
         report.add_detection(found, frame(found.frame_index, tiny))
-        report.add_event(event([found]))
+        for change in changes([found]):
+            report.add_change(change)
         report.add_detection(detection(8 * i + 4, 0.1), frame(8 * i + 4, tiny))
     page = Page(report.html(summary()))
     assert sum(link.startswith("data:") for link in page.links) == 2 * MAX_PICTURED_EVENTS

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import pytest
 
-from stprompt_edge.runtime.recording.snapshots import LONG_SIDE, PeakKeeper
+from stprompt_edge.runtime.alarm import EventLife
+from stprompt_edge.runtime.recording.snapshots import LONG_SIDE, PeakKeeper, Snapshot
+from stprompt_edge.runtime.records import Detection
 
-from .synthetic import detection, detections, event, frame, picture
+from .synthetic import detection, detections, frame, picture
 
 
-@pytest.mark.parametrize("told_after", [6, 7])  # with the last alarmed frame, or with the calm one after it
-def test_the_peak_of_an_event(told_after: int) -> None:
-    peaks, found = PeakKeeper(), detections()
-    for d in found[: told_after + 1]:
-        peaks.add(d, frame(d.frame_index))
-    kept = peaks.of_event(event(found[4:7]))
+def told(peaks: PeakKeeper, found: Sequence[Detection]) -> list[Snapshot | None]:
+    """What the keeper gives for each event that ends, of detections with their alarm said."""
+    life, kept = EventLife("cam"), []
+    for one in found:
+        peaks.add(one, frame(one.frame_index))
+        for change in life.update(one, 0.0):
+            snapshot = peaks.change(change)
+            kept += [snapshot] if change.kind == "closed" else []
+    return kept + [peaks.change(change) for change in life.finish(0.0, 0.0)]
+
+
+@pytest.mark.parametrize("count", [7, 8])  # the run ends with the last alarmed frame, or after the calm one behind it
+def test_the_peak_of_an_event(count: int) -> None:
+    (kept,) = told(PeakKeeper(), detections()[:count])
     assert kept is not None
     assert kept.detection.frame_index == 20
     assert kept.marked_jpeg is not None
@@ -26,23 +38,19 @@ def test_the_peak_of_an_event(told_after: int) -> None:
 
 def test_a_higher_score_before_the_alarm_is_not_its_peak() -> None:
     peaks = PeakKeeper()
-    early, alarmed = detection(0, 0.95), detection(4, 0.7, alarm=True)
-    for d in (early, alarmed):
-        peaks.add(d, frame(d.frame_index))
-    kept, best = peaks.of_event(event([alarmed])), peaks.best()
+    (kept,) = told(peaks, [detection(0, 0.95), detection(4, 0.7, alarm=True)])
+    best = peaks.best()
     assert kept is not None
     assert best is not None
     assert (kept.detection.frame_index, best.detection.frame_index) == (4, 0)
     assert best.marked_jpeg is None
 
 
-def test_a_stand_in_inside_the_event_or_nothing() -> None:
-    peaks = PeakKeeper()
-    peaks.add(detection(4, 0.7, alarm=True), frame(4))
-    stand_in = peaks.of_event(event([detection(0, 0.6), detection(8, 0.8)]))
-    assert stand_in is not None
-    assert stand_in.detection.frame_index == 4
-    assert peaks.of_event(event([detection(100, 0.9)])) is None
+def test_each_event_has_its_own_peak() -> None:
+    scores = (0.7, 0.9, 0.1, 0.8, 0.75, 0.2, 0.95)
+    found = [detection(4 * i, score, alarm=score > 0.6) for i, score in enumerate(scores)]
+    kept = told(PeakKeeper(), found)
+    assert [one.detection.frame_index for one in kept if one] == [4, 12, 24]
 
 
 def test_pictures_are_small_copies() -> None:
