@@ -1,4 +1,7 @@
-"""The command line as people meet it, in a process of its own: what it prints, leaves and returns."""
+"""The command line as people meet it: what it prints, leaves and returns.
+
+Commands run in this process, which has loaded what they need; those that are about a process have one of their own.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ import pytest
 
 from stprompt_edge.assets import DEMO_BUNDLE, DEMO_CLIP
 from tests import videos
+from tests.commands import typed
 
 pytest.importorskip("onnxruntime")
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,7 +37,26 @@ FILE_LIMIT = (
 )
 
 
-def cli(*arguments: str, cwd: Path, command: list[str] | None = None) -> subprocess.CompletedProcess[str]:
+Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """Runs `stprompt-edge ARGUMENTS` in this process, in a folder."""
+
+    def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+        monkeypatch.chdir(cwd)
+        monkeypatch.setenv("COLUMNS", "200")
+        capfd.readouterr()
+        code = typed(*arguments)
+        stdout, stderr = capfd.readouterr()
+        return subprocess.CompletedProcess(arguments, code, stdout, stderr)
+
+    return run
+
+
+def process(*arguments: str, cwd: Path, command: list[str] | None = None) -> subprocess.CompletedProcess[str]:
+    """The same in a process of its own."""
     return subprocess.run(
         [*(command or COMMAND), *arguments],
         cwd=cwd,
@@ -95,7 +118,7 @@ def summary(out: Path) -> dict[str, Any]:
         (["build-engine", str(DEMO_BUNDLE)], "holds no encoder", "--precision fp32,fp16"),
     ],
 )
-def test_usage_errors(tmp_path: Path, arguments: list[str], what: str, fix: str) -> None:
+def test_usage_errors(cli: Cli, tmp_path: Path, arguments: list[str], what: str, fix: str) -> None:
     (tmp_path / "a_file").write_text("mine")
     assert_refused(cli(*arguments, cwd=tmp_path), 2, what, fix)
     assert written(tmp_path) == {"a_file"}
@@ -113,7 +136,7 @@ def test_usage_errors(tmp_path: Path, arguments: list[str], what: str, fix: str)
         (["--clip", "ViT-B-17"], "unknown CLIP model 'ViT-B-17'", "ViT-B-16"),
     ],
 )
-def test_export_usage_errors(tmp_path: Path, arguments: list[str], what: str, fix: str) -> None:
+def test_export_usage_errors(cli: Cli, tmp_path: Path, arguments: list[str], what: str, fix: str) -> None:
     pytest.importorskip("open_clip")
     (tmp_path / "a_file").write_text("mine")
     assert_refused(cli("export", "--pretrained", "none", *arguments, cwd=tmp_path), 2, what, fix)
@@ -131,13 +154,13 @@ def test_export_usage_errors(tmp_path: Path, arguments: list[str], what: str, fi
         (["int9"], 2, "int9", "calibrate --help"),
     ],
 )
-def test_calibrate_usage_errors(tmp_path: Path, arguments: list[str], code: int, what: str, fix: str) -> None:
+def test_calibrate_usage_errors(cli: Cli, tmp_path: Path, arguments: list[str], code: int, what: str, fix: str) -> None:
     pytest.importorskip("onnx")
     assert_refused(cli("calibrate", *arguments, cwd=tmp_path), code, what, fix)
     assert written(tmp_path) == set()
 
 
-def test_calibrate_int8_takes_footage_one_after_the_other(tmp_path: Path) -> None:
+def test_calibrate_int8_takes_footage_one_after_the_other(cli: Cli, tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     from tests.calibration.graphs import encoder, make_bundle
 
@@ -160,13 +183,13 @@ def test_a_misspelt_vocabulary_is_found_before_clip_is_loaded(tmp_path: Path) ->
         "e.load_clip = lambda *a: sys.exit('CLIP was loaded'); sys.argv[1:] = "
         "['export', '--vocabulary', 'ucf-crim', '--pretrained', 'none']; cli.main()"
     )
-    done = cli(cwd=tmp_path, command=[sys.executable, "-c", code])
+    done = process(cwd=tmp_path, command=[sys.executable, "-c", code])
     assert_refused(done, 2, "ucf-crim", "did you mean 'ucf-crime'")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], [], ["run", "--help"], ["--version"], ["doctor", "--help"]])
 def test_help_and_version(tmp_path: Path, arguments: list[str]) -> None:
-    done = cli(*arguments, cwd=tmp_path)
+    done = process(*arguments, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert "stprompt" in done.stdout or "Usage" in done.stdout
 
@@ -189,7 +212,9 @@ def test_help_and_version(tmp_path: Path, arguments: list[str]) -> None:
         ("camera99", lambda path: None, "no camera at /dev/video99"),
     ],
 )
-def test_sources_that_cannot_be_opened(tmp_path: Path, name: str, write: Callable[[Path], object], what: str) -> None:
+def test_sources_that_cannot_be_opened(
+    cli: Cli, tmp_path: Path, name: str, write: Callable[[Path], object], what: str
+) -> None:
     if "/" not in name:
         write(tmp_path / name)
     done = cli("run", name, "--out", "out", cwd=tmp_path)
@@ -197,7 +222,7 @@ def test_sources_that_cannot_be_opened(tmp_path: Path, name: str, write: Callabl
     assert not (tmp_path / "out").exists()
 
 
-def test_a_misspelt_file_names_the_nearest(tmp_path: Path) -> None:
+def test_a_misspelt_file_names_the_nearest(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "lobby.mp4").touch()
     assert_refused(cli("run", "loby.mp4", cwd=tmp_path), 4, "loby.mp4", "did you mean 'lobby.mp4'")
 
@@ -218,7 +243,7 @@ def test_a_misspelt_file_names_the_nearest(tmp_path: Path) -> None:
         ("moving.gif", videos.write_gif, 5),
     ],
 )  # fmt: skip
-def test_odd_videos_work(tmp_path: Path, name: str, write: Callable[[Path], object], frames: int) -> None:
+def test_odd_videos_work(cli: Cli, tmp_path: Path, name: str, write: Callable[[Path], object], frames: int) -> None:
     write(tmp_path / name)
     done = cli("run", name, "--out", "out", "--json", "--localize", "always", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -229,7 +254,7 @@ def test_odd_videos_work(tmp_path: Path, name: str, write: Callable[[Path], obje
     assert not [warning for warning in told["warnings"] if "frames" in warning]  # no loss
 
 
-def test_a_truncated_file_with_an_index_is_watched_and_the_loss_told(tmp_path: Path) -> None:
+def test_a_truncated_file_with_an_index_is_watched_and_the_loss_told(cli: Cli, tmp_path: Path) -> None:
     videos.write_truncated(tmp_path / "cut.mp4", index_in_front=True)
     done = cli("run", "cut.mp4", "--out", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -237,7 +262,7 @@ def test_a_truncated_file_with_an_index_is_watched_and_the_loss_told(tmp_path: P
     assert written(tmp_path / "out") == FIVE
 
 
-def test_a_camera_of_cameras_toml(tmp_path: Path) -> None:
+def test_a_camera_of_cameras_toml(cli: Cli, tmp_path: Path) -> None:
     videos.write_video(tmp_path / "lobby.mp4")
     (tmp_path / "cameras.toml").write_text('[cameras.camera0]\nsource = "lobby.mp4"\nstride = 5\nthreshold = 0.25\n')
     done = cli("run", "camera0", "--json", cwd=tmp_path)
@@ -247,7 +272,7 @@ def test_a_camera_of_cameras_toml(tmp_path: Path) -> None:
     assert written(tmp_path / "stprompt-edge-out") == FIVE
 
 
-def test_a_vocabulary_is_shown_saved_edited_and_checked(tmp_path: Path) -> None:
+def test_a_vocabulary_is_shown_saved_edited_and_checked(cli: Cli, tmp_path: Path) -> None:
     listed = cli("vocabulary", "show", cwd=tmp_path)
     assert (listed.returncode, listed.stderr) == (0, "")
     assert {"scenes", "ucf-crime"} <= set(listed.stdout.split())
@@ -267,7 +292,7 @@ def test_a_vocabulary_is_shown_saved_edited_and_checked(tmp_path: Path) -> None:
     assert_refused(cli("vocabulary", "show", "scene", cwd=tmp_path), 2, "'scene'", "did you mean 'scenes'")
 
 
-def test_the_packaged_bundle_says_what_it_knows_before_any_result(tmp_path: Path) -> None:
+def test_the_packaged_bundle_says_what_it_knows_before_any_result(cli: Cli, tmp_path: Path) -> None:
     videos.write_video(tmp_path / "street.mp4", fps=25, frames=50)
     done = cli("run", "street.mp4", "--out", "out", cwd=tmp_path)
     caution = "the CLIP was trained on rendered scenes only: on footage of real cameras its scores mean little"
@@ -281,7 +306,7 @@ def test_the_packaged_bundle_says_what_it_knows_before_any_result(tmp_path: Path
     assert "stride 8 is closest" in warned.stderr
 
 
-def test_a_broken_cameras_toml(tmp_path: Path) -> None:
+def test_a_broken_cameras_toml(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "cameras.toml").write_text('[cameras.camera0]\nsorce = "lobby.mp4"\n')
     assert_refused(cli("run", "camera0", cwd=tmp_path), 2, r"unknown key 'sorce' in \[cameras.camera0\]", ".*source")
 
@@ -315,7 +340,9 @@ def flip_byte(bundle: Path) -> None:
         (lambda b: (b / "bundle.json").write_text("{"), "bundle.json is not JSON", "export it again"),
     ],
 )
-def test_damaged_bundles_are_refused(tmp_path: Path, damage: Callable[[Path], object], what: str, fix: str) -> None:
+def test_damaged_bundles_are_refused(
+    cli: Cli, tmp_path: Path, damage: Callable[[Path], object], what: str, fix: str
+) -> None:
     bundle = shutil.copytree(DEMO_BUNDLE, tmp_path / "bundle")
     damage(bundle)
     done = cli("run", str(DEMO_CLIP), "--bundle", "bundle", "--out", "out", cwd=tmp_path)
@@ -327,7 +354,7 @@ def test_damaged_bundles_are_refused(tmp_path: Path, damage: Callable[[Path], ob
 
 
 def test_demo(tmp_path: Path) -> None:
-    done = cli("demo", "--json", cwd=tmp_path)
+    done = process("demo", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     out = tmp_path / "stprompt-edge-out" / "demo"
     assert written(out) == FIVE
@@ -338,7 +365,7 @@ def test_demo(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_bench_writes_its_figures(tmp_path: Path) -> None:
+def test_bench_writes_its_figures(cli: Cli, tmp_path: Path) -> None:
     done = cli("bench", "--frames", "6", "--json", "bench.json", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     assert json.loads((tmp_path / "bench.json").read_text())["frames"] == 6
@@ -346,7 +373,7 @@ def test_bench_writes_its_figures(tmp_path: Path) -> None:
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
-    done = cli("run", "missing.mp4", "--debug", cwd=tmp_path)
+    done = process("run", "missing.mp4", "--debug", cwd=tmp_path)
     assert "Traceback" in done.stderr
     assert "SourceError: no such file or camera" in done.stderr
     assert done.returncode == 1
@@ -359,7 +386,7 @@ def test_a_file_that_may_not_grow_leaves_nothing(tmp_path: Path) -> None:
     pytest.importorskip("resource")
     command = [sys.executable, "-c", FILE_LIMIT]
     arguments = ("run", str(DEMO_CLIP), "--max-frames", "24", "--out", "out")
-    done = cli(*arguments, cwd=tmp_path, command=command)
+    done = process(*arguments, cwd=tmp_path, command=command)
     assert_refused(done, 5, "disk full while writing .*out", "free some space")
     assert not written(tmp_path / "out")
 
@@ -376,7 +403,7 @@ def small_disk(tmp_path: Path) -> Any:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_full_disk_leaves_nothing(tmp_path: Path, small_disk: Path) -> None:
+def test_a_full_disk_leaves_nothing(cli: Cli, tmp_path: Path, small_disk: Path) -> None:
     done = cli("run", str(DEMO_CLIP), "--max-frames", "24", "--out", str(small_disk / "out"), cwd=tmp_path)
     assert_refused(done, 5, "disk full while writing .*out", "free some space")
     assert not written(small_disk / "out")
@@ -445,7 +472,7 @@ def gif_of(source: Path, path: Path) -> Path:
         ("gif", 100),
     ],
 )
-def test_real_footage(tmp_path: Path, clip: str, max_frames: int) -> None:
+def test_real_footage(cli: Cli, tmp_path: Path, clip: str, max_frames: int) -> None:
     pattern = "videos/one-by-one-person-detection.mp4" if clip == "gif" else clip
     found = sorted(DATA.glob(pattern))
     if not found:
