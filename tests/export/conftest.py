@@ -14,7 +14,7 @@ import torch
 from stprompt_edge.assets import DEMO_CLIP
 from stprompt_edge.bundle import Bundle, MethodSection, load_bundle
 from stprompt_edge.export import ExportSettings, Model, export_bundle, exporting
-from stprompt_edge.model.clip import Clip
+from stprompt_edge.model.clip import Clip, load_clip
 from stprompt_edge.model.encoder import PackedEncoder
 from stprompt_edge.model.mil_ranking import MilRanking
 from stprompt_edge.model.stprompt import STPrompt
@@ -39,6 +39,14 @@ def trace_each_encoder_once() -> Iterator[None]:
         patch.setattr(exporting, "export_encoder", once)
         patch.setattr(exporting, "PARITY_FRAMES", 3)  # the tests of parity look at more, from real footage
         yield
+
+
+@pytest.fixture(scope="session")
+def demo_clip() -> Clip:
+    """stprompt-demo-16 with seeded random weights and two of its six layers: the others only take long to trace."""
+    clip = load_clip("stprompt-demo-16", "none", seed=0)
+    del clip.model.visual.transformer.resblocks[2:]
+    return clip
 
 
 @pytest.fixture(scope="session")
