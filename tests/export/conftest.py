@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,18 +23,15 @@ from stprompt_edge.vocabulary import load_vocabulary
 
 
 @pytest.fixture(scope="session", autouse=True)
-def trace_each_encoder_once() -> Iterator[None]:
-    """Tracing takes most of an export's time, and gives the same graph for the same weights."""
+def trace_each_encoder_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tracing takes most of an export's time, and gives the same graph for the same weights, in any process."""
     trace = exporting.export_encoder
-    traced: dict[tuple[float, ...], onnx.ModelProto] = {}
 
     def once(encoder: PackedEncoder) -> onnx.ModelProto:
-        weights = tuple(float(parameter.double().sum()) for parameter in encoder.parameters())
-        if weights not in traced:
-            traced[weights] = trace(encoder)
-        copy = onnx.ModelProto()
-        copy.CopyFrom(traced[weights])
-        return copy
+        sums = [float(parameter.double().sum()) for parameter in encoder.parameters()]
+        name = f"traced-{hashlib.sha256(repr(sums).encode()).hexdigest()}"
+        path = made_once(tmp_path_factory, name, lambda path: path.write_bytes(trace(encoder).SerializeToString()))
+        return onnx.load(path)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exporting, "export_encoder", once)
@@ -70,27 +68,31 @@ def ranking_model(demo_clip: Clip) -> Model:
     return Model(clip=demo_clip, vocabulary=load_vocabulary("ubnormal"), method=method, trained=trained, training={})
 
 
-def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Bundle]) -> Bundle:
-    """The bundle of that name; other processes wait until the first has made it."""
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """The file or folder of that name; other processes wait until the first has made it."""
     own = factory.getbasetemp()
     root = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
     with (root / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return load_bundle(root / name) if (root / name).exists() else make(root / name)
+        if not (root / name).exists():
+            make(root / name)
+    return root / name
 
 
 @pytest.fixture(scope="session")
 def ranking_bundle(ranking_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """fp32 and cpu8 of `ranking_model`."""
     settings = ExportSettings(precisions=("fp32", "cpu8"), parity_video=DEMO_CLIP)
-    return made_once(tmp_path_factory, "ranking", lambda path: export_bundle(ranking_model, path, settings))
+    return load_bundle(
+        made_once(tmp_path_factory, "ranking", lambda path: export_bundle(ranking_model, path, settings))
+    )
 
 
 @pytest.fixture(scope="session")
 def small_bundle(stprompt_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """All three precisions of `stprompt_model`."""
     settings = ExportSettings(parity_video=DEMO_CLIP)
-    return made_once(tmp_path_factory, "small", lambda path: export_bundle(stprompt_model, path, settings))
+    return load_bundle(made_once(tmp_path_factory, "small", lambda path: export_bundle(stprompt_model, path, settings)))
 
 
 @pytest.fixture(scope="session")
@@ -98,4 +100,4 @@ def vit_bundle(vit_b_16: Clip, tmp_path_factory: pytest.TempPathFactory) -> Bund
     """All three precisions of a zero-shot ViT-B-16-quickgelu."""
     model = Model.zero_shot(vit_b_16, load_vocabulary("ucf-crime"), stride=16)
     settings = ExportSettings(parity_video=DEMO_CLIP)
-    return made_once(tmp_path_factory, "vit", lambda path: export_bundle(model, path, settings))
+    return load_bundle(made_once(tmp_path_factory, "vit", lambda path: export_bundle(model, path, settings)))
