@@ -31,7 +31,7 @@ from tests.runtime.backends.cuda.kernels.pictures import nv12_picture
 from tests.runtime.tiny import tiny_bundle
 
 DEBIAN_GI = Path("/usr/lib/python3/dist-packages/gi")
-PIPELINE = "camerasrc ! decoder"
+PIPELINE = "appsrc ! decoder"
 FAILURE, SUCCESS, ASYNC, NO_PREROLL = StateChangeReturn
 DOTS = bytes(range(16))  # two rows of two pixels, eight bytes apart
 
@@ -182,7 +182,7 @@ def test_pauses_are_waited_for(script: Script) -> None:
 @pytest.mark.parametrize(
     ("pipeline", "changes", "message", "remedy"),
     [
-        (PIPELINE, {"parse_error": "syntax error"}, "syntax error", "try it: gst-launch-1.0 camerasrc ! decoder ! f"),
+        (PIPELINE, {"parse_error": "syntax error"}, "syntax error", "try it: gst-launch-1.0 appsrc ! decoder"),
         (PIPELINE, {"parse_error": 'no element "decoder"'}, 'no element "decoder"', "apt install .*plugins-bad"),
         (PIPELINE, {"parse_error": "could not link a to b"}, "could not link", "! videoconvert; try it"),
         ("x ! nvv4l2decoder", {"parse_error": "could not link a to b"}, "link", "! nvvidconv ! video/x-raw,format=NV1"),
@@ -251,7 +251,7 @@ def test_a_run_of_a_pipeline(script: Script, tmp_path: Path) -> None:
     script.plays = [dots(number, format="NV12", **where) for number in range(9)]
     bundle = tiny_bundle()
     camera = CameraConfig(source="rtspsrc location=rtsp://me:secret@host/1 ! decoder")
-    settings = RunSettings(out=tmp_path, save_video=False, stride=4)
+    settings = RunSettings(out=tmp_path, save_video=False, stride=4, max_frames=9)
     done = run(camera, bundle, FakeBackend(bundle), settings)
     assert (done.summary.sampled_frames, done.facts.source.live) == (3, True)
     assert "secret" not in "".join(path.read_text() for path in done.files)
