@@ -50,7 +50,7 @@ def evaluate_bundle(
         CheckFailed: a graph does not load.
     """
     settings = settings or EvaluationSettings()
-    plan = Plan(kind="bundle", path=bundle.path, settings=settings)
+    plan = Plan(kind="bundle", path=bundle.path, settings=settings, bundle=bundle)
     if backend is not None:
         if settings.processes > 1:
             what = f"an open backend serves one process, not {settings.processes}"

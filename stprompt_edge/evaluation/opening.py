@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,6 +36,7 @@ class Plan:
     kind: str  # bundle or checkpoint
     path: Path
     settings: EvaluationSettings
+    bundle: Bundle | None = None  # where it is loaded already
 
     def in_processes(self, videos: Sequence[LabelledVideo]) -> bool:
         """Will these videos be scored in several processes?"""
@@ -64,7 +65,7 @@ class Plan:
             from stprompt_edge.evaluation.checkpoints import open_checkpoint  # torch
 
             return open_checkpoint(self.path, self.settings, threads)
-        bundle = load_bundle(self.path)
+        bundle = self.bundle or load_bundle(self.path)
         return OpenModel(bundle=bundle, backend=_bundle_backend(bundle, self.settings.precision, threads))
 
 
@@ -122,7 +123,8 @@ def score_videos(
             report(0.0)
             yield video, outcome_of(lambda video=video, report=report: scorer(video, report))  # type: ignore[misc]
         return
-    yield from _score_in_processes(plan, videos, progress)
+    own = model.bundle if plan.kind == "bundle" else None  # a checkpoint's is opened with its weights
+    yield from _score_in_processes(replace(plan, bundle=own), videos, progress)
 
 
 def outcome_of(work: Callable[[], _Result]) -> _Result | str:

@@ -83,6 +83,7 @@ def extract_dataset(
     settings: ExtractionSettings,
     listener: Listener | None = None,
     *,
+    bundle: Bundle | None = None,
     stop: threading.Event | None = None,
 ) -> Extraction:
     """Extract every video that is not there yet, and write the index.
@@ -92,6 +93,7 @@ def extract_dataset(
         out: folder to make or continue.
         settings: encoder, stride and processes.
         listener: told what is about to be done, and progress by sampled frames.
+        bundle: that of the settings, where it is loaded already.
         stop: set it to end between two frames; the same call goes on where it stopped.
 
     Raises:
@@ -101,7 +103,7 @@ def extract_dataset(
         Also as `load_bundle` and `open_engine`.
     """
     listener, stop = listener or Listener(), stop or threading.Event()
-    bundle = load_bundle(settings.bundle)
+    bundle = bundle or load_bundle(settings.bundle)
     _check_targets(dataset, out, [("bundle", settings.bundle), ("weights", given_file(settings.pretrained))])
     with only_writer(out):
         engine = open_engine(bundle, settings)
@@ -137,7 +139,7 @@ def _extract_missing(
             need.check(out)
         listener.say(f"{engine.backend.description} ({engine.reason})")
         _remove_index(out)
-        outcomes = _extract(jobs, need, settings, engine, listener, stop)
+        outcomes = _extract(jobs, need, bundle, settings, engine, listener, stop)
     return _finish(dataset, out, outcomes, len(todo))
 
 
@@ -167,7 +169,7 @@ def extract_from_names(
         listener.warn(line)
     for line in _rate_warnings(loaded, settings.fps):
         listener.warn(line)
-    return extract_dataset(loaded, out, settings, listener, stop=stop)
+    return extract_dataset(loaded, out, settings, listener, bundle=bundle, stop=stop)
 
 
 def convert_dataset(
@@ -377,6 +379,7 @@ def _need(
 def _extract(
     jobs: Sequence[Job],
     need: DiskNeed,
+    bundle: Bundle,
     settings: ExtractionSettings,
     engine: Engine,
     listener: Listener,
@@ -396,7 +399,7 @@ def _extract(
         frames += 1
         show()
 
-    for outcome in extract_jobs(jobs, settings, engine, stop=stop, on_frame=on_frame):
+    for outcome in extract_jobs(jobs, bundle, settings, engine, stop=stop, on_frame=on_frame):
         outcomes.append(outcome)
         frames = 0
         show()

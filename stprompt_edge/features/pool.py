@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Protocol
 
-from stprompt_edge.bundle import Bundle, load_bundle
+from stprompt_edge.bundle import Bundle
 from stprompt_edge.errors import EnvironmentFailure, SourceError, StpromptEdgeWarning
 from stprompt_edge.features.backend import Engine, open_engine
 from stprompt_edge.features.files import extract_video, save_features
@@ -58,6 +58,7 @@ class _Stopped(Exception):
 
 def extract_jobs(
     jobs: Sequence[Job],
+    bundle: Bundle,
     settings: ExtractionSettings,
     engine: Engine,
     *,
@@ -68,6 +69,7 @@ def extract_jobs(
 
     Args:
         jobs: what to do.
+        bundle: the encoder.
         settings: how.
         engine: opened for these settings; with several processes it is closed, and each opens its own.
         stop: set it to end between two frames.
@@ -77,7 +79,6 @@ def extract_jobs(
         EnvironmentFailure: disk full, or a process was killed. Also as `open_engine`.
     """
     if settings.processes == 1:
-        bundle = load_bundle(settings.bundle)
         for job in jobs:
             outcome = _extract(job, bundle, engine, settings, stop, on_frame)
             if outcome is None:
@@ -86,7 +87,7 @@ def extract_jobs(
         return
     engine.backend.close()
     pretrained = settings.pretrained if engine.name == "torch" else None  # `auto` may have come to graphs
-    yield from _in_processes(jobs, replace(settings, backend=engine.name, pretrained=pretrained), stop)
+    yield from _in_processes(jobs, bundle, replace(settings, backend=engine.name, pretrained=pretrained), stop)
 
 
 def _extract(
@@ -121,12 +122,15 @@ def _extract(
     return Outcome(name=job.name, warnings=features.warnings)
 
 
-def _in_processes(jobs: Sequence[Job], settings: ExtractionSettings, stop: threading.Event) -> Iterator[Outcome]:
+def _in_processes(
+    jobs: Sequence[Job], bundle: Bundle, settings: ExtractionSettings, stop: threading.Event
+) -> Iterator[Outcome]:
     context = multiprocessing.get_context("spawn")  # neither ONNX Runtime's threads nor CUDA survive a fork
     stopping = context.Event()
     theirs, ours = context.Pipe(duplex=False)  # nothing is sent: `theirs` ends when `ours` or this process does
     workers = min(settings.processes, len(jobs))
-    with theirs, ours, ProcessPoolExecutor(workers, context, _prepare_worker, (settings, stopping, theirs)) as pool:
+    given = (bundle, settings, stopping, theirs)
+    with theirs, ours, ProcessPoolExecutor(workers, context, _prepare_worker, given) as pool:
         with _signals_are_for_this_process_only():
             pending = {pool.submit(_extract_in_worker, job) for job in jobs}
         for future in pending:  # the pool ends the other processes with SIGTERM, which they do not see
@@ -160,8 +164,8 @@ def _was_killed(future: Future[Outcome | None]) -> bool:
 _worker: dict[str, Any] = {}  # what this process of the pool extracts with
 
 
-def _prepare_worker(settings: ExtractionSettings, stopping: StopFlag, lifeline: Connection) -> None:
-    _worker.update(settings=settings, stopping=stopping)
+def _prepare_worker(bundle: Bundle, settings: ExtractionSettings, stopping: StopFlag, lifeline: Connection) -> None:
+    _worker.update(bundle=bundle, settings=settings, stopping=stopping)
     warnings.simplefilter("ignore", StpromptEdgeWarning)  # the process that opened the first engine has shown it
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
 
@@ -176,8 +180,7 @@ def _end_with(lifeline: Connection) -> None:
 def _extract_in_worker(job: Job) -> Outcome | None:
     settings: ExtractionSettings = _worker["settings"]
     if "engine" not in _worker:  # not in `_prepare_worker`: what that raises never reaches the caller
-        bundle = load_bundle(settings.bundle)
-        _worker.update(bundle=bundle, engine=open_engine(bundle, settings, 1))
+        _worker["engine"] = open_engine(_worker["bundle"], settings, 1)
     return _extract(job, _worker["bundle"], _worker["engine"], settings, _worker["stopping"], lambda: None)
 
 
