@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from stprompt_edge.bundle import ENCODER_NAMES, check_replaceable, load_bundle
-from stprompt_edge.calibration.records import Int8Calibration, Int8Settings
+from stprompt_edge.calibration.records import Int8Calibration, Int8Settings, Progress
 from stprompt_edge.calibration.staging import check_own_files
 from stprompt_edge.files import check_writable
 from stprompt_edge.imports import import_failure
 from stprompt_edge.overwriting import Input, check_outputs
 from stprompt_edge.runtime.source_files import source_files
-
-Progress = Callable[[str, float], None]  # what is being done, and the fraction of the whole that is done
 
 
 def calibrate_int8(

@@ -10,13 +10,12 @@ import numpy as np
 import onnx
 
 from stprompt_edge.bundle import ENCODER, ENCODER_NAMES, Bundle, ParityFigures, seal_bundle
-from stprompt_edge.calibration.command import Progress
 from stprompt_edge.calibration.costs import layer_costs
 from stprompt_edge.calibration.frames import Choice, choose_frames, read_frames
 from stprompt_edge.calibration.layers import Layer, find_layers, layer_labels
 from stprompt_edge.calibration.qdq import ROUNDING, quantize_static_int8
 from stprompt_edge.calibration.ranges import measure_ranges
-from stprompt_edge.calibration.records import AucFigures, Int8Calibration, Int8Settings, LayerRow
+from stprompt_edge.calibration.records import AucFigures, Int8Calibration, Int8Settings, LayerRow, Progress
 from stprompt_edge.calibration.report import write_report
 from stprompt_edge.calibration.rules import broken_rules
 from stprompt_edge.calibration.staging import amended_bundle

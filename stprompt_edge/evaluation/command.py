@@ -8,9 +8,10 @@ from pathlib import Path
 from stprompt_edge.datasets import Dataset, load_dataset
 from stprompt_edge.evaluation.evaluating import evaluate_path
 from stprompt_edge.evaluation.folder import check_out, write_evaluation
-from stprompt_edge.evaluation.opening import Progress, plan_for
+from stprompt_edge.evaluation.opening import plan_for
 from stprompt_edge.evaluation.records import Evaluation, EvaluationSettings
-from stprompt_edge.features.extraction import feature_files
+from stprompt_edge.evaluation.scoring import Progress
+from stprompt_edge.features.index import feature_files
 from stprompt_edge.files import check_writable
 from stprompt_edge.overwriting import Input, given_file
 from stprompt_edge.reports.theme import require_matplotlib

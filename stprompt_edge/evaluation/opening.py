@@ -12,21 +12,16 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from stprompt_edge.bundle import ENCODER_NAMES, MANIFEST_NAME, Bundle, load_bundle
 from stprompt_edge.datasets import LabelledVideo
-from stprompt_edge.errors import EnvironmentFailure, SourceError, StpromptEdgeWarning, UsageError, nearest
-from stprompt_edge.evaluation.records import EvaluationSettings, ScoredVideo
-from stprompt_edge.evaluation.scoring import VideoScorer
+from stprompt_edge.errors import EnvironmentFailure, StpromptEdgeWarning, UsageError, nearest
+from stprompt_edge.evaluation.records import EvaluationSettings
+from stprompt_edge.evaluation.scoring import OpenModel, Outcome, Progress, outcome_of
 from stprompt_edge.runtime.backends import open_backend
 from stprompt_edge.runtime.backends.base import Backend
 from stprompt_edge.runtime.backends.onnx import OnnxBackend
-
-Progress = Callable[[str, float], None]  # told what is done now, and the fraction done
-Outcome = ScoredVideo | str  # or why the video was skipped
-
-_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,20 +62,6 @@ class Plan:
             return open_checkpoint(self.path, self.settings, threads)
         bundle = self.bundle or load_bundle(self.path)
         return OpenModel(bundle=bundle, backend=_bundle_backend(bundle, self.settings.precision, threads))
-
-
-@dataclass(frozen=True, kw_only=True)
-class OpenModel:
-    """A model that can score."""
-
-    bundle: Bundle  # of a checkpoint: what export would write, in memory
-    backend: Backend
-
-    def scorer(self, settings: EvaluationSettings) -> VideoScorer:
-        """What scores one video after the other."""
-        return VideoScorer(
-            self.bundle, self.backend, stride=settings.stride, streaming=settings.streaming, fps=settings.fps
-        )
 
 
 def plan_for(path: Path, settings: EvaluationSettings) -> Plan:
@@ -125,14 +106,6 @@ def score_videos(
         return
     own = model.bundle if plan.kind == "bundle" else None  # a checkpoint's is opened with its weights
     yield from _score_in_processes(replace(plan, bundle=own), videos, progress)
-
-
-def outcome_of(work: Callable[[], _Result]) -> _Result | str:
-    """The result, or why a video or its annotation cannot be used: one bad file must not cost hours of others."""
-    try:
-        return work()
-    except (SourceError, UsageError) as exc:
-        return exc.what
 
 
 def _score_in_processes(

@@ -121,3 +121,7 @@ def test_heads_are_the_bundles_graph(bundle: Bundle, monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(torch_backend, "OnnxBackend", FakeBackend)
         rows = np.ones((2, 32), np.float32)
         assert backend.heads(context=rows, clip=rows).anomaly_logit == pytest.approx([1, 1])
+
+
+def test_every_precision_that_may_be_asked_for() -> None:
+    assert tuple(torch_backend.TYPES) == TORCH_PRECISIONS
