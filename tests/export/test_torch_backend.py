@@ -18,6 +18,7 @@ from stprompt_edge.errors import CheckFailed, EnvironmentFailure, UsageError
 from stprompt_edge.export import torch_backend
 from stprompt_edge.export.torch_backend import TorchBackend
 from stprompt_edge.features.files import FeatureOrigin, extract_video
+from stprompt_edge.features.settings import TORCH_PRECISIONS
 from stprompt_edge.model.clip import load_clip
 from stprompt_edge.model.encoder import PackedEncoder
 from stprompt_edge.runtime.backends.fake import FakeBackend
