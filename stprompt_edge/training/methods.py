@@ -15,11 +15,12 @@ from torch.nn.utils.rnn import pad_sequence
 
 from stprompt_edge.bundle import MethodSection, MotionTiming
 from stprompt_edge.errors import UsageError
+from stprompt_edge.features.index import FeatureVideo
 from stprompt_edge.model.branches import anomaly_score
 from stprompt_edge.model.clip import Clip
 from stprompt_edge.model.mil_ranking import MilRanking
 from stprompt_edge.model.stprompt import Logits, STPrompt
-from stprompt_edge.training.batches import FeatureVideo, make_batch
+from stprompt_edge.training.batches import make_batch
 from stprompt_edge.training.losses import (
     alignment_loss,
     classification_loss,

@@ -28,7 +28,8 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from stprompt_edge.errors import SourceError
-from stprompt_edge.runtime.records import CameraFrame, Losses
+from stprompt_edge.runtime.frames import CameraFrame
+from stprompt_edge.runtime.records import Losses
 from stprompt_edge.runtime.sources.base import Source
 from stprompt_edge.runtime.sources.clock import ASSUMED_FPS
 

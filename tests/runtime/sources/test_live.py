@@ -20,12 +20,11 @@ import numpy as np
 import pytest
 
 from stprompt_edge.errors import SourceError
-from stprompt_edge.runtime.backends.cuda.kernels.reference import Nv12Frame
 from stprompt_edge.runtime.backends.fake import FakeBackend
 from stprompt_edge.runtime.cameras import CameraConfig
+from stprompt_edge.runtime.frames import CameraFrame, Nv12Frame
 from stprompt_edge.runtime.planes import PlanarFrame
 from stprompt_edge.runtime.reader import FrameReader
-from stprompt_edge.runtime.records import CameraFrame
 from stprompt_edge.runtime.sources import Source, open_source
 from stprompt_edge.runtime.sources.ffmpeg import VideoSource
 from stprompt_edge.runtime.sources.live import Backoff, LiveSource, Reports, Stall, healing
