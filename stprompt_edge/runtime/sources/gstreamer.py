@@ -44,9 +44,7 @@ NANOSECOND = 1e-9
 MATRICES: dict[str, Matrix] = {"bt601": "bt601", "bt709": "bt709"}  # by GStreamer's nicknames
 POLL_NS = 100_000_000  # how soon an error of the pipeline, or a time-out, is noticed
 _OWN_APPSINK = re.compile(r"\s!\s+appsink\b[^!]*$")  # as OpenCV wants it at the end of a pipeline
-_FINITE = re.compile(
-    r"\b((videotest|file|multifile|splitfile|splitmux|app|fd)src|num-buffers)\b"
-)  # no camera, no network
+_FINITE = re.compile(r"(^|[\s!])((videotest|file|multifile|splitfile|splitmux|app|fd)src|num-buffers)\b")  # no camera
 _IN_MEMORY = "end the pipeline in pictures in ordinary memory: ! videoconvert"
 _IN_MEMORY_JETSON = "end the pipeline in ordinary memory: ! nvvidconv ! video/x-raw,format=NV12"
 

@@ -23,6 +23,7 @@ from stprompt_edge.runtime.planes import PlanarFrame
 from stprompt_edge.runtime.records import SourceInfo
 from stprompt_edge.runtime.sources import open_source
 from stprompt_edge.runtime.sources.gstreamer import PictureLayout, import_gstreamer
+from stprompt_edge.runtime.sources.live import LiveSource
 from stprompt_edge.runtime.timing import peak_rss_mib
 from stprompt_edge.runtime.watch import RunSettings, run
 from tests.fakes.gst_module import Picture, Script, StateChangeReturn, install
@@ -111,6 +112,26 @@ def test_a_live_pipeline(script: Script) -> None:
     assert script.properties == {"drop": True}
     assert script.parsed.startswith(f"{PIPELINE} ! appsink name=")
     assert " sync=false max-buffers=2 " in script.parsed
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "change", "heals"),
+    [
+        ("rtspsrc location=rtsp://host/filesrc ! decoder", NO_PREROLL, True),
+        ("v4l2src device=/dev/video0 ! videoconvert", NO_PREROLL, True),
+        ("nvarguscamerasrc ! nvvidconv", NO_PREROLL, True),
+        ("nvarguscamerasrc num-buffers=9 ! nvvidconv", NO_PREROLL, False),
+        ("videotestsrc is-live=true ! videoconvert", NO_PREROLL, False),
+        ("filesrc location=a.mp4 ! decoder", SUCCESS, False),
+        ("souphttpsrc location=http://host/a.mp4 ! decoder", SUCCESS, False),
+    ],
+)
+def test_a_camera_heals_and_what_has_an_end_ends(
+    script: Script, pipeline: str, change: StateChangeReturn, heals: bool
+) -> None:
+    script.changes = [change]
+    with open_source(pipeline) as source:
+        assert isinstance(source, LiveSource) is heals
 
 
 @pytest.mark.parametrize("end", [" ! appsink", " ! appsink drop=true max-buffers=1", "\n!  appsink name=theirs"])
