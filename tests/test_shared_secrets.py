@@ -189,7 +189,7 @@ def test_calibrate(command: Run, footage: bytes, tmp_path: Path) -> None:
         assert (code, lasting.count("a.mp4?token=***")) == (
             0,
             1 + 8 + 12 + 2,
-        )  # each frame; parity, in report and bundle
+        )  # frames; parity
         again = command("calibrate", "int8", "bundle", "--footage", source.replace("http:", "rtsp:"), "--debug")
         assert again[0] == 4
         assert S not in again[1]
