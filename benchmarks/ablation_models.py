@@ -14,13 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from stprompt_edge.features.index import FeatureVideo
 from stprompt_edge.features.records import VideoFeatures
 from stprompt_edge.model.aggregation import aggregate, feature_motion, select_windows
 from stprompt_edge.model.branches import align
 from stprompt_edge.model.clip import Clip
 from stprompt_edge.model.stprompt import Logits, STPrompt
 from stprompt_edge.model.temporal import smooth
-from stprompt_edge.training.batches import FeatureVideo
 from stprompt_edge.training.fit import Fit, seeded
 from stprompt_edge.training.methods import TOTAL, Judgement, STPromptMethod, Task
 

@@ -22,11 +22,11 @@ from stprompt_edge.datasets import Dataset, LabelledVideo, load_dataset
 from stprompt_edge.errors import UsageError
 from stprompt_edge.features.extraction import ExtractionSettings, Listener, extract_dataset, feature_path
 from stprompt_edge.features.files import load_features
+from stprompt_edge.features.index import FeatureVideo
 from stprompt_edge.features.records import VideoFeatures
 from stprompt_edge.features.segments import segment_means
 from stprompt_edge.model.clip import DEMO_MODEL, DEMO_TAG, Clip, load_clip
 from stprompt_edge.runtime.sources import expected_frames
-from stprompt_edge.training.batches import FeatureVideo
 from stprompt_edge.vocabulary import Vocabulary, load_vocabulary
 
 BUILD = ROOT / "build" / "benchmarks"

@@ -2,8 +2,8 @@
 
 Scenes -> encoder -> features -> STPrompt from video-level labels -> thresholds -> bundle, with the steps that a user
 takes with real footage; only the encoder is trained here, where others take a pretrained one. From then on it is what
-ships as `--pretrained demo`. Scenes, frames and every phase of the encoder stay in the working folder and are not made
-twice: after a change to how they are made, remove them.
+`--pretrained demo` loads in a clone. Scenes, frames and every phase of the encoder stay in the working folder and are
+not made twice: after a change to how they are made, remove them.
 
 Three sets of cameras are rendered and never mixed: training, calibration (thresholds) and test (figures only).
 """
@@ -89,7 +89,7 @@ def calibrate(model: Model, draft: Bundle, work: Path, workers: int) -> Model:
 
 
 def _make_encoder(work: Path, workers: int, say: Say) -> None:
-    """Train the small CLIP and put its weights where the package has them."""
+    """Train the small CLIP and put its weights where the repository has them."""
     settings = EncoderSettings()
     samples, weights = work / "samples.safetensors", work / "demo-encoder.safetensors"
     if not samples.exists():

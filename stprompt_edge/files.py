@@ -15,6 +15,8 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from stprompt_edge.errors import EnvironmentFailure, UsageError
 
 PARTIAL_SUFFIX = ".partial"
@@ -230,44 +232,28 @@ def swap_folder(new: Path, path: Path) -> None:
 def only_writer(folder: Path) -> Iterator[None]:
     """Make `folder`, and keep other runs out of it while the body runs; a killed run keeps nobody out.
 
-    Where the system has no locks (Windows, some network file systems) nobody is kept out.
+    Where the file system has no locks (some network ones) nobody is kept out.
 
     Raises:
         UsageError: another run writes there. Also as `disk_errors`.
     """
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    path = folder / LOCK_NAME
-    lock = _open_lock(path)
+    lock = FileLock(folder / LOCK_NAME, timeout=0, fallback_to_soft=False)
+    try:
+        lock.acquire()
+    except Timeout as exc:
+        remedy = "wait until it has ended, or choose another output folder"
+        raise UsageError(f"another run is writing to {folder}", remedy=remedy) from exc
+    except (OSError, NotImplementedError):  # a folder that cannot be written says so at the first file
+        yield
+        return
     try:
         yield
     finally:
-        if lock is not None:
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)  # before others can have it
-            os.close(lock)
-
-
-def _open_lock(path: Path) -> int | None:
-    """The locked file, or None where there are no locks."""
-    try:
-        import fcntl
-
-        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)  # NFS locks only what is open for writing
-    except (ImportError, OSError):  # a folder that cannot be written says so at the first file
-        return None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(lock), path.stat()):
-            return lock
-        in_use = True  # until an instant ago: it was made anew between the lines before
-    except OSError as exc:  # ENOENT: it was removed between them
-        in_use = exc.errno in (errno.EAGAIN, errno.EACCES, errno.ENOENT)
-    os.close(lock)
-    if in_use:
-        remedy = "wait until it has ended, or choose another output folder"
-        raise UsageError(f"another run is writing to {path.parent}", remedy=remedy)
-    return None
+        with contextlib.suppress(OSError):
+            (folder / LOCK_NAME).unlink()  # before others can have it
+        lock.release()
 
 
 def _fsync(path: Path, flags: int) -> None:

@@ -14,7 +14,7 @@ from stprompt_edge.errors import EnvironmentFailure
 MORE_MEMORY = "free memory, or raise the limit of this process or container (ulimit -v, docker run --memory)"
 _EXTRAS = {
     "torch": "export", "torchvision": "export", "open_clip": "export", "onnx": "export", "onnxscript": "export",
-    "onnxruntime": "cpu", "sklearn": "train", "matplotlib": "train",
+    "onnxruntime": "cpu", "sklearn": "train", "matplotlib": "train", "httpx": "http",
 }  # fmt: skip
 _NO_MEMORY = re.compile(
     r"failed to map segment from shared object(?!.*(not permitted|denied))|can(no|')t allocate memory(?! in static TLS)"

@@ -6,12 +6,16 @@ import base64
 import contextlib
 import hashlib
 import http.server
+import os
 import re
 import socketserver
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+
+import pytest
 
 Kind = Callable[..., Any]
 BASIC, DIGEST = 'Basic realm="cam"', 'Digest realm="cam", nonce="abc"'
@@ -118,3 +122,64 @@ def closed_port() -> Iterator[str]:
     with contextlib.closing(socketserver.socket.socket()) as unused:
         unused.bind(("127.0.0.1", 0))
         yield f"127.0.0.1:{unused.getsockname()[1]}"
+
+
+_RTSP_SERVER = """
+import sys
+import gi
+gi.require_version("Gst", "1.0")
+gi.require_version("GstRtspServer", "1.0")
+from gi.repository import GLib, Gst, GstRtspServer
+Gst.init(None)
+factory = GstRtspServer.RTSPMediaFactory()
+factory.set_launch(
+    "( videotestsrc is-live=true ! video/x-raw,width=160,height=120,framerate=20/1 "
+    "! x264enc tune=zerolatency key-int-max=5 speed-preset=ultrafast ! rtph264pay name=pay0 pt=96 )"
+)
+server = GstRtspServer.RTSPServer()
+server.set_address("127.0.0.1")
+server.set_service(sys.argv[1])
+server.get_mount_points().add_factory("/cam", factory)
+server.attach(None)
+print(server.get_bound_port(), flush=True)
+GLib.MainLoop().run()
+"""
+SYSTEM_PYTHON = (
+    "/usr/bin/python3"  # which has PyGObject: apt install gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-ugly
+)
+
+
+class RtspServer:
+    """A real one, 20 frames a second, in a process of its own that can die, come back and fall silent."""
+
+    def __init__(self) -> None:
+        self._port = 0
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"rtsp://127.0.0.1:{self._port}/cam"
+
+    def start(self) -> None:
+        """On the port that it had before."""
+        command = [SYSTEM_PYTHON, "-c", _RTSP_SERVER, str(self._port)]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline().strip()
+        if not line:
+            self.kill()
+            pytest.skip("the system's Python has no GStreamer RTSP server")
+        self._port = int(line)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture
+def rtsp_server() -> Iterator[RtspServer]:
+    if not os.path.exists(SYSTEM_PYTHON):
+        pytest.skip(f"no {SYSTEM_PYTHON}")
+    server = RtspServer()
+    yield server
+    server.kill()

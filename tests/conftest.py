@@ -8,9 +8,25 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from stprompt_edge.bundle import FileEntry
     from stprompt_edge.model.clip import Clip
 
 FOOTAGE = Path(__file__).parents[2] / "shared" / "data" / "videos"
+
+
+@pytest.fixture
+def digests(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """How often this process has read each file of a bundle for its digest, by name; goes on counting."""
+    from stprompt_edge.bundle import describe_file, reading
+
+    found: dict[str, int] = {}
+
+    def count(path: Path) -> FileEntry:
+        found[path.name] = found.get(path.name, 0) + 1
+        return describe_file(path)
+
+    monkeypatch.setattr(reading, "describe_file", count)
+    return found
 
 
 @pytest.fixture(scope="session")

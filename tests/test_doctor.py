@@ -16,21 +16,19 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from packaging.requirements import Requirement
 from rich.console import Console
 
 from stprompt_edge.doctor import Check, Report, examination, examine, probes, render, trials
 from stprompt_edge.doctor.machine import Machine, Outcome
 from stprompt_edge.doctor.parsers import (
     GpuInfo,
-    Requirement,
     parse_cpu_flags,
     parse_cpu_quota,
     parse_failure,
     parse_l4t,
     parse_meminfo,
     parse_nvidia_smi,
-    parse_requirement,
-    parse_version,
 )
 from stprompt_edge.errors import EnvironmentFailure, UsageError
 from stprompt_edge.runtime.sources.gstreamer import PACKAGES
@@ -131,31 +129,35 @@ def test_meminfo() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    ("line", "extra", "applies"),
     [
-        ("numpy>=1.26", ("numpy", "1.26", "", "")),
-        ("onnxruntime>=1.18; extra == 'cpu'", ("onnxruntime", "1.18", "cpu", "")),
-        ('tomli>=2; python_version < "3.11"', ("tomli", "2", "", "3.11")),
-        ("torch<2.15,>=2.14; extra == \"export\"", ("torch", "2.14", "export", "")),
-        ("torchvision", ("torchvision", "", "", "")),
+        ("numpy>=1.26", "", True),
+        ("onnxruntime>=1.18; extra == 'cpu'", "cpu", True),
+        ('tomli>=2; python_version < "3"', "", False),
+        ("tomli>=2; python_version < '3' and extra == 'cpu'", "cpu", False),
+        ("stprompt-edge[export]; extra == 'train'", "train", True),
     ],
-)  # fmt: skip
-def test_requirement(text: str, expected: tuple[str, str, str, str]) -> None:
-    package, minimum, extra, below = expected
-    assert parse_requirement(text) == Requirement(package=package, minimum=minimum, extra=extra, python_below=below)
-
-
-@pytest.mark.parametrize("text", ["", "  ", ">=3", "; extra == 'x'", "ü"])
-def test_what_is_no_requirement(text: str) -> None:
-    assert parse_requirement(text) is None
+)
+def test_what_a_requirement_is_for(line: str, extra: str, applies: bool) -> None:
+    requirement = Requirement(line)
+    assert (probes._extra(requirement), probes._applies(requirement)) == (extra, applies)
 
 
 @pytest.mark.parametrize(
-    ("text", "numbers"),
-    [("2.14.1+cu130", (2, 14, 1)), ("3.0", (3,)), ("1.18rc1", (1, 18)), ("", ()), ("git", ()), ("0", ())],
+    ("installed", "wanted", "problem"),
+    [
+        ("2.14.1+cu130", "<2.15,>=2.14", ""),
+        ("3", ">=3.0", ""),
+        ("1.18rc1", ">=1.18", ""),
+        ("1.9", ">=1.18", "1.9 is too old, 1.18 or newer is needed"),
+        ("git", ">=1", "git is too old, 1 or newer is needed"),
+        ("0", "", ""),
+        ("", ">=1", "not installed"),
+    ],
 )
-def test_version(text: str, numbers: tuple[int, ...]) -> None:
-    assert parse_version(text) == numbers
+def test_versions(monkeypatch: pytest.MonkeyPatch, installed: str, wanted: str, problem: str) -> None:
+    monkeypatch.setattr(probes, "_version", lambda package: installed)
+    assert probes._version_problem(Requirement(f"package{wanted}")) == problem
 
 
 @pytest.mark.parametrize(
@@ -193,9 +195,8 @@ def test_failure(text: str, reason: str) -> None:
 
 @pytest.mark.parametrize(
     "parse",
-    [parse_cpu_flags, parse_cpu_quota, parse_failure, parse_l4t, parse_meminfo, parse_nvidia_smi, parse_requirement,
-     parse_version],
-)  # fmt: skip
+    [parse_cpu_flags, parse_cpu_quota, parse_failure, parse_l4t, parse_meminfo, parse_nvidia_smi],
+)
 def test_parsers_take_any_text(parse: Callable[[str], object]) -> None:
     @given(st.text() | st.text(alphabet="0123456789. :,;[]\nR()kBMem"))
     def run(text: str) -> None:
@@ -331,7 +332,7 @@ def test_imports_that_take_too_long_blame_no_package() -> None:
 def test_versions_too_old_and_missing_name_the_install_line(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = ["numpy>=999", "no-such-package", "no-such-onnx>=1; extra == 'cpu'", "numpy; extra == 'dev'"]
     lines += ["no-such-theme; extra == 'docs'"]
-    monkeypatch.setattr(probes, "_requirements", lambda: tuple(r for r in map(parse_requirement, lines) if r))
+    monkeypatch.setattr(probes, "_requirements", lambda: tuple(map(Requirement, lines)))
     numpy, other = probes.probe_packages(FakeMachine(outcomes={"import": Outcome(output="{}")}))
     assert numpy.status == other.status == "failed"
     assert "is too old, 999 or newer is needed" in numpy.detail
@@ -533,8 +534,8 @@ def test_every_extra_is_used_by_the_code() -> None:
     code = "\n".join(path.read_text(encoding="utf-8") for path in (root / "stprompt_edge").rglob("*.py"))
     modules = {"open_clip_torch": "open_clip", "scikit-learn": "sklearn", "pillow": "PIL", "cuda-python": "cuda"}
     modules |= {"onnxruntime-gpu": "onnxruntime", "stprompt-edge": "stprompt_edge"}
-    requirements = [parse_requirement(line) for line in probes._checkout_requirements(root / "pyproject.toml")]
-    extras = {r.package: r.extra for r in requirements if r and r.extra not in ("", "dev", "docs")}
+    requirements = [Requirement(line) for line in probes._checkout_requirements(root / "pyproject.toml")]
+    extras = {r.name: probes._extra(r) for r in requirements if probes._extra(r) not in ("", "dev", "docs")}
     assert {"onnxruntime", "torch", "pillow", "tensorrt"} <= set(extras)
     for package in extras:
         module = modules.get(package, package.replace("-", "_"))

@@ -6,7 +6,8 @@ import hashlib
 import json
 import math
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -44,6 +45,26 @@ class TextEmbeddings:
         }
 
 
+@dataclass(frozen=True)
+class CheckedFile:
+    """A file's digest, and what the file system said of it before the digest was taken: it holds as long as that does.
+
+    So a file is read for its digest once, by whichever part of a command, or process of it, comes first.
+    """
+
+    entry: FileEntry
+    stamp: tuple[int, ...]  # bytes, time of the last change, and which file of which disk
+
+    @classmethod
+    def of(cls, path: Path, before: CheckedFile | None = None) -> CheckedFile:
+        """Of the file as it is now; `before` itself where nothing has changed since."""
+        found = path.stat()
+        stamp = (found.st_size, found.st_mtime_ns, found.st_ino, found.st_dev)
+        if before is not None and before.stamp == stamp:
+            return before
+        return cls(describe_file(path), stamp)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
     """A checked bundle, open for reading."""
@@ -54,6 +75,7 @@ class Bundle:
     geometry: Geometry
     vocabulary: Vocabulary
     text: TextEmbeddings
+    checked: Mapping[str, CheckedFile] = field(default_factory=dict, compare=False, repr=False)  # by file name
 
     @property
     def precisions(self) -> tuple[str, ...]:
@@ -86,16 +108,19 @@ class Bundle:
         return self.traits.heads.shapes(self.sizes)
 
     def file(self, name: str) -> Path:
-        """Path of a file that the manifest lists.
+        """Path of a file that the manifest lists; still the one that was checked.
 
         Raises:
             UsageError: if the bundle was exported without it.
+            CheckFailed: if it has changed since.
         """
         if name not in self.manifest.files:
             raise UsageError(
                 f"bundle {self.path} holds no {name}, only {', '.join(sorted(self.manifest.files))}",
                 remedy="export again with the precision that you need (--precision fp32,fp16,cpu8)",
             )
+        if name in self.checked:
+            _check_file(self.path, name, self.manifest.files[name], self.checked[name])
         return self.path / name
 
 
@@ -112,9 +137,13 @@ def load_bundle(path: Path | str) -> Bundle:
         UsageError: if there is no bundle at `path`, or it may not be read.
         CheckFailed: if the bundle is newer than this program, damaged, incomplete or inconsistent.
     """
-    path = Path(path)
+    return open_bundle(Path(path), {})
+
+
+def open_bundle(path: Path, checked: Mapping[str, CheckedFile]) -> Bundle:
+    """`load_bundle`, without reading files for their digests again that are as they were when they were `checked`."""
     try:
-        return _load(path)
+        return _load(path, checked)
     except OSError as exc:
         raise UsageError(
             f"bundle {path}: {exc.filename or 'a file'} cannot be read: {exc.strerror or exc}",
@@ -122,15 +151,14 @@ def load_bundle(path: Path | str) -> Bundle:
         ) from exc
 
 
-def _load(path: Path) -> Bundle:
+def _load(path: Path, checked: Mapping[str, CheckedFile]) -> Bundle:
     if not (path / MANIFEST_NAME).is_file():
         raise UsageError(
             f"no bundle at {path}: it is {_in_place_of_a_bundle(path)}",
             remedy="make one with: stprompt-edge export --out BUNDLE",
         )
     manifest = _read_manifest(path)
-    for name, entry in manifest.files.items():
-        _check_file(path, name, entry)
+    checked = {name: _check_file(path, name, entry, checked.get(name)) for name, entry in manifest.files.items()}
     _check_complete(path, manifest)
     geometry = _manifest_geometry(path, manifest)
     try:
@@ -144,6 +172,7 @@ def _load(path: Path) -> Bundle:
         geometry=geometry,
         vocabulary=vocabulary,
         text=_read_text(path, manifest, vocabulary),
+        checked=checked,
     )
 
 
@@ -180,7 +209,7 @@ def _read_manifest(path: Path) -> Manifest:
         raise _damaged(path, f"{MANIFEST_NAME}, {where or 'top level'}: {first['msg']}") from exc
 
 
-def _check_file(path: Path, name: str, entry: FileEntry) -> None:
+def _check_file(path: Path, name: str, entry: FileEntry, before: CheckedFile | None = None) -> CheckedFile:
     """One listed file: named as inside the folder, there, and unchanged.
 
     It may be a link: model caches, DVC and Kubernetes volumes lay folders out so. What it holds is proved by its hash.
@@ -194,8 +223,10 @@ def _check_file(path: Path, name: str, entry: FileEntry) -> None:
         raise _damaged(path, f"{name} is {_missing(file)}")
     if file.stat().st_size != entry.bytes:
         raise _damaged(path, f"{name} has {file.stat().st_size} bytes, expected {entry.bytes}")
-    if describe_file(file).sha256 != entry.sha256:
+    found = CheckedFile.of(file, before)
+    if found.entry.sha256 != entry.sha256:
         raise _damaged(path, f"{name} was changed: its sha256 is not the one in {MANIFEST_NAME}")
+    return found
 
 
 def _in_place_of_a_bundle(path: Path) -> str:

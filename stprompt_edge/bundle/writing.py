@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stprompt_edge.bundle.manifest import MANIFEST_NAME, Manifest
-from stprompt_edge.bundle.reading import Bundle, describe_file, load_bundle
+from stprompt_edge.bundle.reading import Bundle, CheckedFile, open_bundle
 from stprompt_edge.errors import UsageError
 from stprompt_edge.files import PARTIAL_SUFFIX, disk_errors, swap_folder
 from stprompt_edge.listing import data_files
@@ -39,20 +39,23 @@ def staged_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(partial, ignore_errors=True)
 
 
-def seal_bundle(folder: Path, manifest: Manifest) -> Bundle:
+def seal_bundle(folder: Path, manifest: Manifest, before: Bundle | None = None) -> Bundle:
     """Write the manifest for the files that `folder` holds now, and load the bundle that this makes.
 
     Args:
         folder: from `staged_folder`, with every file but the manifest; folders in it (engines) are not listed.
         manifest: everything but `files`, which is filled in here.
+        before: that this one comes from; files that it has too are not read again.
 
     Raises:
         CheckFailed: if the files and the manifest do not fit each other.
     """
     names = [file.name for file in data_files(folder) if file.name != MANIFEST_NAME]
-    manifest = manifest.model_copy(update={"files": {name: describe_file(folder / name) for name in names}})
+    known = before.checked if before else {}
+    checked = {name: CheckedFile.of(folder / name, known.get(name)) for name in names}
+    manifest = manifest.model_copy(update={"files": {name: file.entry for name, file in checked.items()}})
     (folder / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    return load_bundle(folder)
+    return open_bundle(folder, checked)
 
 
 def check_replaceable(path: Path, inputs: Iterable[Input] = ()) -> None:

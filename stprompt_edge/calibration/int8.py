@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from stprompt_edge.bundle import ENCODER, ENCODER_NAMES, Bundle, ParityFigures, load_bundle, seal_bundle
+from stprompt_edge.bundle import ENCODER, ENCODER_NAMES, Bundle, ParityFigures, seal_bundle
 from stprompt_edge.calibration.costs import layer_costs
 from stprompt_edge.calibration.frames import Choice, choose_frames, read_frames
 from stprompt_edge.calibration.layers import Layer, find_layers, layer_labels
@@ -92,7 +92,7 @@ class Int8Calibrator:
     """
 
     def __init__(self, bundle: Bundle, settings: Int8Settings, dataset: Dataset | None, progress: StepProgress) -> None:
-        self._bundle = bundle
+        self._bundle = self._candidate = bundle
         self._settings = settings
         self._dataset = dataset
         self._progress = progress
@@ -112,7 +112,7 @@ class Int8Calibrator:
                 choice=choice,
                 layers=quantizable.rows(kept),
                 parity=parity.model_copy(update={"accepted_by_force": missed and not refused}),
-                auc=None if refused or self._dataset is None else self._compare_auc(folder, self._dataset),
+                auc=None if refused or self._dataset is None else self._compare_auc(self._dataset),
                 notes=tuple(self._notes(choice)),
             )
             self._progress("writing the report", _END)
@@ -120,7 +120,8 @@ class Int8Calibrator:
             if refused:
                 raise _refusal(done, files[0])
             manifest = self._bundle.manifest
-            seal_bundle(folder, manifest.model_copy(update={"parity": {**manifest.parity, "int8": done.parity}}))
+            all_parity = {**manifest.parity, "int8": done.parity}
+            seal_bundle(folder, manifest.model_copy(update={"parity": all_parity}), self._candidate)
         return done, files
 
     def _prepare(self, feeds: Sequence[Feed]) -> Quantizable:
@@ -164,15 +165,15 @@ class Int8Calibrator:
         while True:
             start = (start + _SCORE) / 2  # nobody knows how many tries are left: each takes half of the rest
             self._progress(f"quantizing, {count} of {len(ranked)} layers in float", start)
-            candidate = self._write(quantizable, ranked[count:], folder)
+            self._write(quantizable, ranked[count:], folder)
             first, *others = self._settings.footage
             source = f"{Path(masked_source(first)).name}{f' and {len(others)} more' if others else ''}"
-            figures = compare(self._trace(candidate, "int8", gate, start), reference, source)
+            figures = compare(self._trace(self._candidate, "int8", gate, start), reference, source)
             if within_limits(figures) or count == most:
                 return ranked[:count], figures.model_copy(update={"float_layers": count})
             count = min(next_count(costs, count, figures), most)
 
-    def _write(self, quantizable: Quantizable, layers: Sequence[Layer], folder: Path) -> Bundle:
+    def _write(self, quantizable: Quantizable, layers: Sequence[Layer], folder: Path) -> None:
         graph = quantize_static_int8(quantizable.model, layers, quantizable.ranges)
         if broken := broken_rules(graph):
             raise CheckFailed(
@@ -180,19 +181,19 @@ class Int8Calibrator:
                 remedy="report it with the versions that `stprompt-edge doctor` prints; nothing was written",
             )
         onnx.save(graph, folder / INT8_NAME)
-        return seal_bundle(folder, self._bundle.manifest)
+        self._candidate = seal_bundle(folder, self._bundle.manifest, self._candidate)
 
     def _trace(self, bundle: Bundle, precision: str, frames: Sequence[CameraFrame], start: float) -> Trace:
         part = part_of(self._progress, start, (start + _SCORE) / 2)
         return trace(bundle, precision, frames, counter(part, f"parity gate: {precision}", len(frames)))
 
-    def _compare_auc(self, folder: Path, dataset: Dataset) -> AucFigures:
+    def _compare_auc(self, dataset: Dataset) -> AucFigures:
         found, of = {}, "frames"
         middle = (_SCORE + _END) / 2
         for precision, start, stop in (("fp32", _SCORE, middle), ("int8", middle, _END)):
             settings = EvaluationSettings(precision=precision)
             part = part_of(self._progress, start, stop)
-            figures = evaluate_bundle(load_bundle(folder), dataset, settings, progress=part).figures
+            figures = evaluate_bundle(self._candidate, dataset, settings, progress=part).figures
             of, ranking = ("frames", figures.frames) if figures.frames else ("videos", figures.videos)
             if ranking is None:
                 raise UsageError(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from stprompt_edge.bundle import ParityFigures
 from stprompt_edge.calibration.frames import FEWEST_FRAMES, Choice
 from stprompt_edge.errors import UsageError, nearest
+
+Progress = Callable[[str, float], None]  # what is being done, and the fraction of the whole that is done
 
 METHODS = ("entropy", "percentile", "minmax")  # of choosing an activation's range; see `ranges`
 

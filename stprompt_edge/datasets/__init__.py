@@ -5,7 +5,8 @@ from stprompt_edge.datasets.loading import AUTO, FORMATS, check_trainable, detec
 from stprompt_edge.datasets.masks import load_masks
 from stprompt_edge.datasets.ped2 import ped2_weak_split
 from stprompt_edge.datasets.reading import ABNORMAL_REMEDY, row_of_label
-from stprompt_edge.datasets.records import ABNORMAL, TEST, TRAIN, Dataset, LabelledVideo
+from stprompt_edge.datasets.records import Dataset, LabelledVideo
+from stprompt_edge.datasets.terms import ABNORMAL, TEST, TRAIN
 
 __all__ = [
     "ABNORMAL",

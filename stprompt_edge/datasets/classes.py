@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from stprompt_edge.datasets.reading import Labels, Line, Unique, read_table
-from stprompt_edge.datasets.records import ABNORMAL
+from stprompt_edge.datasets.terms import ABNORMAL
 from stprompt_edge.errors import UsageError
 from stprompt_edge.vocabulary import NORMAL_CLASS
 

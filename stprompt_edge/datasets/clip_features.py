@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from stprompt_edge.datasets.feature_checks import check_values
 from stprompt_edge.datasets.masks import load_npy
 from stprompt_edge.datasets.reading import Labels, Line, Unique, check_found, read_table, read_text, walk
-from stprompt_edge.datasets.records import TEST, TRAIN, Dataset, LabelledVideo
+from stprompt_edge.datasets.records import Dataset, LabelledVideo
+from stprompt_edge.datasets.terms import TEST, TRAIN
 from stprompt_edge.errors import UsageError
 from stprompt_edge.listing import data_files
 from stprompt_edge.vocabulary import Vocabulary

@@ -24,7 +24,8 @@ from stprompt_edge.datasets.reading import (
     read_table,
     read_text,
 )
-from stprompt_edge.datasets.records import Box, Dataset, LabelledVideo
+from stprompt_edge.datasets.records import Dataset, LabelledVideo
+from stprompt_edge.datasets.terms import Box
 from stprompt_edge.errors import UsageError
 from stprompt_edge.files import printable
 from stprompt_edge.masking import masked_address

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stprompt_edge.datasets.reading import OUTPUT_NAME, Labels, is_picture, is_video, sorted_entries, walk
-from stprompt_edge.datasets.records import SPLITS, TRAIN, Dataset, LabelledVideo
+from stprompt_edge.datasets.records import Dataset, LabelledVideo
+from stprompt_edge.datasets.terms import SPLITS, TRAIN
 from stprompt_edge.errors import UsageError, nearest
 from stprompt_edge.files import PARTIAL_SUFFIX
 from stprompt_edge.vocabulary import Vocabulary

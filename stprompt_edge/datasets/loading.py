@@ -10,9 +10,10 @@ from stprompt_edge.datasets.clip_features import is_feature_list
 from stprompt_edge.datasets.csv_list import LIST_NAMES, load_csv
 from stprompt_edge.datasets.folders import load_folders
 from stprompt_edge.datasets.ped2 import load_ped2, load_ped2_weak
-from stprompt_edge.datasets.records import TRAIN, Dataset
+from stprompt_edge.datasets.records import Dataset
 from stprompt_edge.datasets.shanghaitech import LISTS as SHANGHAITECH_LISTS
 from stprompt_edge.datasets.shanghaitech import load_shanghaitech
+from stprompt_edge.datasets.terms import TRAIN
 from stprompt_edge.datasets.ubnormal import list_file, load_ubnormal
 from stprompt_edge.datasets.ucf_crime import LISTS as UCF_CRIME_LISTS
 from stprompt_edge.datasets.ucf_crime import load_ucf_crime

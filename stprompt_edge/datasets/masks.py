@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from stprompt_edge.datasets.tracks import read_tracks, tracks_file
 from stprompt_edge.errors import UsageError
 
 
@@ -67,8 +68,6 @@ def _load_packed(path: Path) -> NDArray[np.bool_]:
 
 def _load_folder(folder: Path, frames: Sequence[int] | None) -> NDArray[np.bool_]:
     import cv2
-
-    from stprompt_edge.datasets.ubnormal import read_tracks, tracks_file
 
     name = folder.name.removesuffix("_annotations")
     tracks = read_tracks(tracks_file(folder))

@@ -18,7 +18,8 @@ from stprompt_edge.datasets.reading import (
     ranges_of_frames,
     sorted_entries,
 )
-from stprompt_edge.datasets.records import ABNORMAL, SPLITS, TEST, Dataset, LabelledVideo
+from stprompt_edge.datasets.records import Dataset, LabelledVideo
+from stprompt_edge.datasets.terms import ABNORMAL, SPLITS, TEST
 from stprompt_edge.errors import UsageError
 from stprompt_edge.vocabulary import NORMAL_CLASS, Vocabulary
 

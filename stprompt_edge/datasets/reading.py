@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stprompt_edge.datasets.records import ABNORMAL, SPLITS, FrameRange
+from stprompt_edge.datasets.terms import ABNORMAL, SPLITS, FrameRange
 from stprompt_edge.errors import UsageError, nearest
 from stprompt_edge.listing import is_data
 from stprompt_edge.runtime.sources import IMAGE_SUFFIXES, pictures_of

@@ -14,15 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stprompt_edge.datasets.masks import load_masks
+from stprompt_edge.datasets.terms import SPLITS, TEST, TRAIN, Box, FrameRange
 from stprompt_edge.errors import UsageError
 from stprompt_edge.vocabulary import NORMAL_CLASS
-
-TRAIN, TEST = "train", "test"
-SPLITS = (TRAIN, TEST)
-ABNORMAL = "abnormal"  # the label of a video whose data set says that something happens, but not what
-
-FrameRange = tuple[int, int]  # first, last + 1
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,8 @@ from stprompt_edge.datasets.reading import (
     read_lines,
     walk,
 )
-from stprompt_edge.datasets.records import TEST, TRAIN, Dataset, FrameRange, LabelledVideo
+from stprompt_edge.datasets.records import Dataset, LabelledVideo
+from stprompt_edge.datasets.terms import TEST, TRAIN, FrameRange
 from stprompt_edge.errors import UsageError
 from stprompt_edge.vocabulary import NORMAL_CLASS, Vocabulary
 

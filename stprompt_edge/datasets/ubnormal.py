@@ -14,7 +14,6 @@ are not there are listed in `missing_videos`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from stprompt_edge.datasets.classes import ClassList
@@ -22,27 +21,19 @@ from stprompt_edge.datasets.reading import (
     Labels,
     Unique,
     check_found,
-    checked_range,
     index_videos,
     merge_ranges,
     read_lines,
 )
-from stprompt_edge.datasets.records import TEST, TRAIN, Dataset, LabelledVideo
+from stprompt_edge.datasets.records import Dataset, LabelledVideo
+from stprompt_edge.datasets.terms import TEST, TRAIN
+from stprompt_edge.datasets.tracks import read_tracks, tracks_file
 from stprompt_edge.errors import UsageError
 from stprompt_edge.listing import data_files
 from stprompt_edge.vocabulary import Vocabulary
 
 LIST_PARTS = {TRAIN: "training", TEST: "test"}
 KINDS = ("normal", "abnormal")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Track:
-    """One abnormal object: its id in the pictures, and its frames [first, last)."""
-
-    object_id: int
-    first: int
-    last: int
 
 
 def load_ubnormal(root: Path, vocabulary: Vocabulary | None = None) -> Dataset:
@@ -82,27 +73,6 @@ def list_file(root: Path, kind: str, part: str) -> Path:
     """Where the list of `normal` or `abnormal` videos of a part lies: in ROOT, or in ROOT/scripts."""
     name = f"{kind}_{part}_video_names.txt"
     return root / name if (root / name).is_file() else root / "scripts" / name
-
-
-def tracks_file(folder: Path) -> Path:
-    """The tracks in `NAME_annotations`, the corrected ones where there are any."""
-    name = folder.name.removesuffix("_annotations")
-    corrected = folder / f"{name}_new_tracks.txt"
-    return corrected if corrected.is_file() else folder / f"{name}_tracks.txt"
-
-
-def read_tracks(path: Path) -> tuple[Track, ...]:
-    """The tracks of one video. Raises UsageError: unreadable, not three whole numbers, negative or reversed frames."""
-    tracks = []
-    for line in read_lines(path):
-        fields = line.text.split(",")
-        if len(fields) != 3:
-            what = f"{line}: {len(fields)} fields, expected 3 (object id, first frame, last frame)"
-            raise UsageError(what, remedy="download this annotation again")
-        object_id, first, last = (line.integer(field, "field") for field in fields)
-        first, last = checked_range(first, last + 1, line)
-        tracks.append(Track(object_id=object_id, first=first, last=last))
-    return tuple(tracks)
 
 
 def _video(path: Path, label: str, split: str, kind: str) -> LabelledVideo:

@@ -25,7 +25,8 @@ from stprompt_edge.datasets.reading import (
     read_lines,
     read_table,
 )
-from stprompt_edge.datasets.records import TEST, TRAIN, Box, Dataset, FrameRange, LabelledVideo
+from stprompt_edge.datasets.records import Dataset, LabelledVideo
+from stprompt_edge.datasets.terms import TEST, TRAIN, Box, FrameRange
 from stprompt_edge.errors import UsageError
 from stprompt_edge.vocabulary import NORMAL_CLASS, Vocabulary
 

@@ -51,16 +51,6 @@ class GpuInfo:
     compute_capability: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Requirement:
-    """One line of a package's requirements."""
-
-    package: str
-    minimum: str  # empty when any version will do
-    extra: str  # empty when always required
-    python_below: str  # only needed under this Python, e.g. "3.11"; empty for all
-
-
 def parse_cpu_flags(text: str) -> CpuInfo:
     """Model and feature flags from /proc/cpuinfo, x86 (`flags`) or ARM (`Features`); the first of each key counts."""
     values: dict[str, str] = {}
@@ -103,32 +93,6 @@ def parse_l4t(text: str) -> str:
     """Version of NVIDIA's Jetson Linux from /etc/nv_tegra_release, e.g. "36.4.0"; empty when it is not there."""
     match = re.search(r"R(\d{1,3})\s*\(release\),\s*REVISION:\s*([\d.]{1,12})", text, flags=re.ASCII)
     return f"{match[1]}.{match[2]}" if match else ""
-
-
-def parse_requirement(text: str) -> Requirement | None:
-    """A requirement as package metadata writes it; None when it is not one."""
-    wanted, _, marker = text.partition(";")
-    match = re.match(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)", wanted)
-    if not match:
-        return None
-    minimum = re.search(r">=\s*([0-9][0-9A-Za-z.]*)", wanted)
-    extra = re.search(r"""extra\s*==\s*["']([^"']+)["']""", marker)
-    below = re.search(r"""python_version\s*<\s*["']([^"']+)["']""", marker)
-    return Requirement(
-        package=match[1],
-        minimum=minimum[1] if minimum else "",
-        extra=extra[1] if extra else "",
-        python_below=below[1] if below else "",
-    )
-
-
-def parse_version(text: str) -> tuple[int, ...]:
-    """The leading numbers of a version, for comparing: "2.14.1+cu130" gives (2, 14, 1); trailing zeros do not count."""
-    match = re.match(r"\d{1,9}(\.\d{1,9})*", text.strip(), flags=re.ASCII)
-    numbers = [int(n) for n in match[0].split(".")] if match else []
-    while numbers and numbers[-1] == 0:
-        numbers.pop()
-    return tuple(numbers)
 
 
 def parse_failure(text: str) -> str:

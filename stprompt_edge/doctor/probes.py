@@ -10,22 +10,21 @@ import platform
 import re
 import sys
 from collections import defaultdict
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from packaging.requirements import Requirement
+from packaging.version import InvalidVersion, Version
 
 from stprompt_edge.doctor.machine import Machine, Outcome
 from stprompt_edge.doctor.parsers import (
     GpuInfo,
-    Requirement,
     parse_cpu_flags,
     parse_cpu_quota,
     parse_failure,
     parse_l4t,
     parse_meminfo,
     parse_nvidia_smi,
-    parse_requirement,
-    parse_version,
 )
 from stprompt_edge.doctor.report import Check
 from stprompt_edge.imports import import_remedy
@@ -60,20 +59,20 @@ def probe_system(machine: Machine) -> tuple[Check, ...]:
 
 def probe_packages(machine: Machine) -> tuple[Check, ...]:
     """The required packages: present, new enough, and importable (tried in a child process)."""
-    required = [r for r in _requirements() if not r.extra and _applies(r)]
+    required = [r for r in _requirements() if not _extra(r) and _applies(r)]
     if not required:
         return (_unknown_requirements(),)
-    modules = {r.package: _MODULES.get(r.package, r.package.replace("-", "_")) for r in required}
+    modules = {r.name: _MODULES.get(r.name, r.name.replace("-", "_")) for r in required}
     outcome = machine.run_trial("import", *(m for p, m in modules.items() if _version(p)))
     reasons = _json(outcome)
     lost = outcome.problem or "no answer"
     if not isinstance(reasons, dict):
         reasons = {}
-    return tuple(_check_package(r, str(reasons.get(modules[r.package], lost))) for r in required)
+    return tuple(_check_package(r, str(reasons.get(modules[r.name], lost))) for r in required)
 
 
 def _check_package(requirement: Requirement, import_problem: str) -> Check:
-    package, version = requirement.package, _version(requirement.package)
+    package, version = requirement.name, _version(requirement.name)
     problem = _version_problem(requirement)
     if problem:
         return Check(group="Packages", name=package, status="failed", detail=problem, remedy=install_line())
@@ -91,8 +90,8 @@ def probe_extras(machine: Machine) -> tuple[Check, ...]:
     """The optional extras, from package metadata only: some of them take seconds to import."""
     extras: dict[str, list[Requirement]] = defaultdict(list)
     for r in _requirements():
-        if r.extra not in ("", "dev", "docs") and _applies(r):
-            extras[r.extra].append(r)
+        if _extra(r) not in ("", "dev", "docs") and _applies(r):
+            extras[_extra(r)].append(r)
     checks = []
     for extra, requirements in extras.items():
         checks.append(_check_extra(extra, [_installed_alternative(r) for r in requirements]))
@@ -100,20 +99,20 @@ def probe_extras(machine: Machine) -> tuple[Check, ...]:
 
 
 def _check_extra(extra: str, requirements: list[Requirement]) -> Check:
-    lack = [f"{r.package} {_version_problem(r)}" for r in requirements if _version_problem(r)]
+    lack = [f"{r.name} {_version_problem(r)}" for r in requirements if _version_problem(r)]
     if not lack:
-        have = ", ".join(f"{r.package} {_version(r.package)}" for r in requirements)
+        have = ", ".join(f"{r.name} {_version(r.name)}" for r in requirements)
         return Check(group="Extras", name=extra, status="ok", detail=have)
     remedy = install_line(extra)
-    if any(r.package == "onnxruntime-gpu" for r in requirements) and _version("onnxruntime"):
+    if any(r.name == "onnxruntime-gpu" for r in requirements) and _version("onnxruntime"):
         remedy = f"pip uninstall -y onnxruntime && {remedy}"  # side by side they overwrite each other
     return Check(group="Extras", name=extra, status="missing", detail=", ".join(lack), remedy=remedy)
 
 
 def _installed_alternative(requirement: Requirement) -> Requirement:
-    other = _ALTERNATIVES.get(requirement.package, "")
-    if other and _version(other) and not _version(requirement.package):
-        return replace(requirement, package=other)
+    other = _ALTERNATIVES.get(requirement.name, "")
+    if other and _version(other) and not _version(requirement.name):
+        return Requirement(f"{other}{requirement.specifier}")
     return requirement
 
 
@@ -257,7 +256,7 @@ def _native_package(machine: Machine, name: str, module: str, outcome: Outcome, 
     group = "Inference"
     if not outcome.problem:
         return Check(group=group, name=name, status="ok", detail=detail)
-    known = {r.extra for r in _requirements()}
+    known = {_extra(r) for r in _requirements()}
     remedy = install_line("tensorrt") if "tensorrt" in known else f"pip install {module}"
     if _jetson(machine) and module == "tensorrt":
         remedy = _JETSON_VENV
@@ -360,7 +359,7 @@ def _requirements() -> tuple[Requirement, ...]:
         lines = importlib.metadata.requires(DISTRIBUTION) or []
     except importlib.metadata.PackageNotFoundError:
         lines = _checkout_requirements(Path(__file__).parents[2] / "pyproject.toml")
-    return tuple(r for r in map(parse_requirement, lines) if r)
+    return tuple(map(Requirement, lines))
 
 
 def _checkout_requirements(pyproject: Path) -> list[str]:
@@ -386,9 +385,14 @@ def _unknown_requirements() -> Check:
     return Check(group="Packages", name=DISTRIBUTION, status="failed", detail=detail, remedy=install_line())
 
 
+def _extra(requirement: Requirement) -> str:
+    """The extra that it is for; empty when it is always required."""
+    named = re.search(r'extra == "([^"]+)"', str(requirement.marker or ""))
+    return named[1] if named else ""
+
+
 def _applies(requirement: Requirement) -> bool:
-    below = parse_version(requirement.python_below)
-    return not below or sys.version_info[:2] < below
+    return requirement.marker is None or requirement.marker.evaluate({"extra": _extra(requirement)})
 
 
 def _version(package: str) -> str:
@@ -400,12 +404,15 @@ def _version(package: str) -> str:
 
 
 def _version_problem(requirement: Requirement) -> str:
-    installed = _version(requirement.package)
+    installed = _version(requirement.name)
     if not installed:
         return "not installed"
-    if parse_version(installed) < parse_version(requirement.minimum):
-        return f"{installed} is too old, {requirement.minimum} or newer is needed"
-    return ""
+    minimum = next((one.version for one in requirement.specifier if one.operator == ">="), "0")
+    try:
+        fits = Version(Version(installed).base_version) >= Version(minimum)  # a release candidate of it does
+    except InvalidVersion:
+        fits = False
+    return "" if fits else f"{installed} is too old, {minimum} or newer is needed"
 
 
 def _json(outcome: Outcome) -> Any:

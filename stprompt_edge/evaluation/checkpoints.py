@@ -22,9 +22,8 @@ from stprompt_edge.bundle import METHOD_TRAITS, Bundle, MethodSection
 from stprompt_edge.datasets import LabelledVideo
 from stprompt_edge.errors import SourceError, UsageError
 from stprompt_edge.evaluation.lookahead import smoothed
-from stprompt_edge.evaluation.opening import OpenModel, Outcome, outcome_of
 from stprompt_edge.evaluation.records import EvaluationSettings, ScoredVideo
-from stprompt_edge.evaluation.scoring import anomalies, frame_labels, rows_of
+from stprompt_edge.evaluation.scoring import OpenModel, Outcome, anomalies, frame_labels, outcome_of, rows_of
 from stprompt_edge.export.exporting import Model, describe, embed_vocabulary
 from stprompt_edge.features.extraction import feature_path
 from stprompt_edge.features.files import extract_again, load_features, read_header, read_windows

@@ -10,7 +10,7 @@ from stprompt_edge.evaluation.evaluating import evaluate_path
 from stprompt_edge.evaluation.folder import check_out, write_evaluation
 from stprompt_edge.evaluation.opening import plan_for
 from stprompt_edge.evaluation.records import Evaluation, EvaluationSettings
-from stprompt_edge.features.extraction import feature_files
+from stprompt_edge.features.index import feature_files
 from stprompt_edge.files import check_writable
 from stprompt_edge.overwriting import Input, given_file
 from stprompt_edge.progress import StepProgress

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from stprompt_edge.bundle import MANIFEST_NAME, Bundle, cautions, describe_bundle, describe_file
 from stprompt_edge.datasets import Dataset, LabelledVideo
-from stprompt_edge.datasets.records import SPLITS
+from stprompt_edge.datasets.terms import SPLITS
 from stprompt_edge.errors import UsageError
 from stprompt_edge.evaluation import metrics
 from stprompt_edge.evaluation.figures import median_spacing, offline_figures, streaming_figures
 from stprompt_edge.evaluation.metrics import SECONDS_PER_HOUR
 from stprompt_edge.evaluation.notes import notes_on
-from stprompt_edge.evaluation.opening import OpenModel, Outcome, Plan, plan_for, score_videos
+from stprompt_edge.evaluation.opening import Plan, plan_for, score_videos
 from stprompt_edge.evaluation.records import (
     DatasetFacts,
     Evaluation,
@@ -22,6 +22,7 @@ from stprompt_edge.evaluation.records import (
     ModelFacts,
     ScoredVideo,
 )
+from stprompt_edge.evaluation.scoring import OpenModel, Outcome
 from stprompt_edge.progress import StepProgress
 from stprompt_edge.runtime.backends.base import Backend
 
@@ -51,7 +52,7 @@ def evaluate_bundle(
         CheckFailed: a graph does not load.
     """
     settings = settings or EvaluationSettings()
-    plan = Plan(kind="bundle", path=bundle.path, settings=settings)
+    plan = Plan(kind="bundle", path=bundle.path, settings=settings, bundle=bundle)
     if backend is not None:
         if settings.processes > 1:
             what = f"an open backend serves one process, not {settings.processes}"

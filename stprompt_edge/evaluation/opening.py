@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from stprompt_edge.bundle import ENCODER_NAMES, MANIFEST_NAME, Bundle, load_bundle
 from stprompt_edge.datasets import LabelledVideo
-from stprompt_edge.errors import SourceError, UsageError, nearest
-from stprompt_edge.evaluation.records import EvaluationSettings, ScoredVideo
-from stprompt_edge.evaluation.scoring import VideoScorer
+from stprompt_edge.errors import UsageError, nearest
+from stprompt_edge.evaluation.records import EvaluationSettings
+from stprompt_edge.evaluation.scoring import OpenModel, Outcome, outcome_of
 from stprompt_edge.processes import StopFlag, in_processes
 from stprompt_edge.progress import StepProgress
 from stprompt_edge.runtime.backends import open_backend
 from stprompt_edge.runtime.backends.base import Backend
 from stprompt_edge.runtime.backends.onnx import OnnxBackend
-
-Outcome = ScoredVideo | str  # or why the video was skipped
-
-_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +26,7 @@ class Plan:
     kind: str  # bundle or checkpoint
     path: Path
     settings: EvaluationSettings
+    bundle: Bundle | None = None  # where it is loaded already
 
     def in_processes(self, videos: Sequence[LabelledVideo]) -> bool:
         """Will these videos be scored in several processes?"""
@@ -59,22 +55,8 @@ class Plan:
             from stprompt_edge.evaluation.checkpoints import open_checkpoint  # torch
 
             return open_checkpoint(self.path, self.settings, threads)
-        bundle = load_bundle(self.path)
+        bundle = self.bundle or load_bundle(self.path)
         return OpenModel(bundle=bundle, backend=_bundle_backend(bundle, self.settings.precision, threads))
-
-
-@dataclass(frozen=True, kw_only=True)
-class OpenModel:
-    """A model that can score."""
-
-    bundle: Bundle  # of a checkpoint: what export would write, in memory
-    backend: Backend
-
-    def scorer(self, settings: EvaluationSettings) -> VideoScorer:
-        """What scores one video after the other."""
-        return VideoScorer(
-            self.bundle, self.backend, stride=settings.stride, streaming=settings.streaming, fps=settings.fps
-        )
 
 
 def plan_for(path: Path, settings: EvaluationSettings) -> Plan:
@@ -117,20 +99,14 @@ def score_videos(
             report(0.0)
             yield video, outcome_of(lambda video=video, report=report: scorer(video, report))  # type: ignore[misc]
         return
+    own = model.bundle if plan.kind == "bundle" else None  # a checkpoint's is opened with its weights
+    open_worker = partial(_open_worker, replace(plan, bundle=own))
     scored = in_processes(
-        videos, partial(_open_worker, plan), plan.settings.processes, name="evaluation", remedy="use fewer --processes"
+        videos, open_worker, plan.settings.processes, name="evaluation", remedy="use fewer --processes"
     )
     for done, (video, outcome) in enumerate(scored, 1):
         progress(video.name, done / len(videos))
         yield video, outcome
-
-
-def outcome_of(work: Callable[[], _Result]) -> _Result | str:
-    """The result, or why a video or its annotation cannot be used: one bad file must not cost hours of others."""
-    try:
-        return work()
-    except (SourceError, UsageError) as exc:
-        return exc.what
 
 
 def _open_worker(plan: Plan, stop: StopFlag) -> Callable[[LabelledVideo], Outcome]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,7 +15,7 @@ from stprompt_edge.datasets import LabelledVideo
 from stprompt_edge.errors import SourceError, UsageError
 from stprompt_edge.evaluation.lookahead import Recorder, lookaheads
 from stprompt_edge.evaluation.pictures import TellingFrames
-from stprompt_edge.evaluation.records import Anomaly, LocatedFrame, ScoredVideo
+from stprompt_edge.evaluation.records import Anomaly, EvaluationSettings, LocatedFrame, ScoredVideo
 from stprompt_edge.evaluation.truth import AnnotatedFrames
 from stprompt_edge.runtime.backends.base import Backend
 from stprompt_edge.runtime.frames import CameraFrame
@@ -27,7 +28,11 @@ from stprompt_edge.runtime.track import TrackedFrame
 
 SAME_ANOMALY_S = 1.0  # intervals closer than this are one anomaly
 
+Progress = Callable[[str, float], None]  # told what is done now, and the fraction done
 FrameProgress = Callable[[float], None]  # told the fraction of the video that is done
+Outcome = ScoredVideo | str  # or why the video was skipped
+
+_Result = TypeVar("_Result")
 
 
 class VideoScorer:
@@ -103,6 +108,28 @@ class _Counter:
     def __call__(self, index: int) -> bool:
         self.frames = index + 1
         return self._sampler.takes(index)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenModel:
+    """A model that can score."""
+
+    bundle: Bundle  # of a checkpoint: what export would write, in memory
+    backend: Backend
+
+    def scorer(self, settings: EvaluationSettings) -> VideoScorer:
+        """What scores one video after the other."""
+        return VideoScorer(
+            self.bundle, self.backend, stride=settings.stride, streaming=settings.streaming, fps=settings.fps
+        )
+
+
+def outcome_of(work: Callable[[], _Result]) -> _Result | str:
+    """The result, or why a video or its annotation cannot be used: one bad file must not cost hours of others."""
+    try:
+        return work()
+    except (SourceError, UsageError) as exc:
+        return exc.what
 
 
 class _Judge:

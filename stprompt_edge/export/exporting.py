@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import onnx
@@ -26,7 +26,6 @@ from stprompt_edge.bundle import (
     PreprocessingSection,
     TextEmbeddings,
     check_replaceable,
-    load_bundle,
     seal_bundle,
     staged_folder,
 )
@@ -139,22 +138,18 @@ def export_bundle(
             sizes = {"D": text.label_prompts.shape[1], "F": geometry.fine_count}
             onnx.save(export_heads(heads, METHOD_TRAITS[model.method.name].heads, sizes), folder / HEADS_NAME)
         fp32 = _write_encoders(encoder, settings.precisions, folder, progress)
-        manifest = describe(model, geometry)
-        bundle = seal_bundle(folder, manifest)
+        bundle = seal_bundle(folder, describe(model, geometry))
         progress("comparing fp32 with torch", 0.5)
         check_against_torch(bundle, encoder, frames)
         if model.trained is not None:
             check_heads_against_torch(bundle, model.trained, frames)
-        gate = Gate(
-            folder=folder, manifest=manifest, frames=frames, source=settings.parity_video.name, force=settings.force,
-            progress=progress,
-        )  # fmt: skip
-        parity = gate.run(settings.precisions, fp32)
+        gate = Gate(frames=frames, source=settings.parity_video.name, force=settings.force, progress=progress)
+        bundle = gate.run(bundle, settings.precisions, fp32)
         if "fp32" not in settings.precisions:
             (folder / ENCODER_NAMES["fp32"]).unlink()
-        seal_bundle(folder, manifest.model_copy(update={"parity": parity}))
+        bundle = seal_bundle(folder, bundle.manifest, bundle)
         progress("moving the bundle into place", 0.98)
-    return load_bundle(out)
+    return replace(bundle, path=out)
 
 
 def embed_vocabulary(model: Model) -> TextEmbeddings:

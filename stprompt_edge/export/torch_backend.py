@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from stprompt_edge.assets import DEMO_CLIP
 from stprompt_edge.bundle import Bundle
 from stprompt_edge.errors import CheckFailed, EnvironmentFailure, UsageError, nearest
-from stprompt_edge.features.settings import TORCH_PRECISIONS
 from stprompt_edge.model.clip import NO_WEIGHTS, Clip, load_clip
 from stprompt_edge.model.encoder import PackedEncoder
 from stprompt_edge.preprocess import preprocess
@@ -30,7 +29,7 @@ from stprompt_edge.runtime.sources import open_source
 from stprompt_edge.runtime.track import EncodeRequest
 
 MIN_COSINE = 0.99  # an int8 graph stays above 0.999, half precision above 0.9999; other weights fall far below
-_TYPES = {"fp32": torch.float32, "fp16": torch.float16}
+TYPES = {"fp32": torch.float32, "fp16": torch.float16}
 
 
 class TorchBackend(Backend):
@@ -58,13 +57,13 @@ class TorchBackend(Backend):
         device: str | None = None,
         threads: int | None = None,
     ) -> None:
-        if precision not in TORCH_PRECISIONS:
-            raise UsageError(f"unknown precision '{precision}' for torch", remedy=nearest(precision, TORCH_PRECISIONS))
+        if precision not in TYPES:
+            raise UsageError(f"unknown precision '{precision}' for torch", remedy=nearest(precision, TYPES))
         if threads is not None:
             torch.set_num_threads(threads)
         self._bundle = bundle
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self._type = _TYPES[precision]
+        self._type = TYPES[precision]
         self.precision = precision
         clip = load_bundle_clip(bundle, pretrained)
         self.weights_sha256 = clip.weights_sha256  # before the next lines round and move them

@@ -7,9 +7,8 @@ import json
 import os
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from stprompt_edge.bundle import Bundle, load_bundle
 from stprompt_edge.datasets import (
@@ -31,7 +30,8 @@ from stprompt_edge.errors import UsageError
 from stprompt_edge.features.backend import Engine, open_engine
 from stprompt_edge.features.continuation import Wanted, feature_path, videos_to_extract
 from stprompt_edge.features.disk_space import DiskNeed, disk_need
-from stprompt_edge.features.files import extract_again, load_features, load_segments, read_header, save_features
+from stprompt_edge.features.files import save_features
+from stprompt_edge.features.index import INDEX_NAME
 from stprompt_edge.features.pool import Job, Outcome, extract_jobs
 from stprompt_edge.features.published import check_settings, count_frames, published_origin, read_published
 from stprompt_edge.features.records import FeatureOrigin
@@ -42,10 +42,6 @@ from stprompt_edge.progress import StepProgress
 from stprompt_edge.runtime.sources import expected_frames
 from stprompt_edge.vocabulary import Vocabulary
 
-if TYPE_CHECKING:  # imports torch, which extraction with ONNX Runtime does not need
-    from stprompt_edge.training.batches import FeatureVideo
-
-INDEX_NAME = "index.json"
 SCHEMA = 1
 
 
@@ -76,6 +72,7 @@ def extract_dataset(
     settings: ExtractionSettings,
     listener: Listener | None = None,
     *,
+    bundle: Bundle | None = None,
     stop: threading.Event | None = None,
 ) -> Extraction:
     """Extract every video that is not there yet, and write the index.
@@ -85,6 +82,7 @@ def extract_dataset(
         out: folder to make or continue.
         settings: encoder, stride and processes.
         listener: told what is about to be done, and progress by sampled frames.
+        bundle: that of the settings, where it is loaded already.
         stop: set it to end between two frames; the same call goes on where it stopped.
 
     Raises:
@@ -94,7 +92,7 @@ def extract_dataset(
         Also as `load_bundle` and `open_engine`.
     """
     listener, stop = listener or Listener(), stop or threading.Event()
-    bundle = load_bundle(settings.bundle)
+    bundle = bundle or load_bundle(settings.bundle)
     _check_targets(dataset, out, [("bundle", settings.bundle), ("weights", given_file(settings.pretrained))])
     with only_writer(out):
         engine = open_engine(bundle, settings)
@@ -130,7 +128,7 @@ def _extract_missing(
             need.check(out)
         listener.say(f"{engine.backend.description} ({engine.reason})")
         _remove_index(out)
-        outcomes = _extract(jobs, need, settings, engine, listener, stop)
+        outcomes = _extract(jobs, need, bundle, settings, engine, listener, stop)
     return _finish(dataset, out, outcomes, len(todo))
 
 
@@ -160,7 +158,7 @@ def extract_from_names(
         listener.warn(line)
     for line in _rate_warnings(loaded, settings.fps):
         listener.warn(line)
-    return extract_dataset(loaded, out, settings, listener, stop=stop)
+    return extract_dataset(loaded, out, settings, listener, bundle=bundle, stop=stop)
 
 
 def convert_dataset(
@@ -247,78 +245,6 @@ def _rate_warnings(dataset: Dataset, fps: float | None) -> list[str]:
     ]
 
 
-def load_training_videos(
-    folder: Path, vocabulary: Vocabulary, split: str = "train", *, segments: int | None = None
-) -> tuple[list[FeatureVideo], float]:
-    """The feature videos of a split, their labels as rows of the vocabulary, and the seconds between samples.
-
-    Args:
-        folder: that `extract` wrote.
-        vocabulary: of the labels.
-        split: train or test.
-        segments: load the windows too, averaged over so many segments of each video that has them.
-
-    Raises:
-        UsageError: no index, a label outside the vocabulary, features of different origin, or some that are no good.
-    """
-    from stprompt_edge.training.batches import FeatureVideo
-
-    entries = _entries(folder, split)
-    labels = [row_of_label(vocabulary, entry["label"]) for entry in entries]  # a wrong one is known before all is read
-    load_origin(folder, split)
-    videos, spacings = [], []
-    for entry, label in zip(entries, labels, strict=True):
-        path = folder / entry["file"]
-        features = load_features(path, windows=False)
-        spacings.append(features.seconds_between_samples)
-        videos.append(
-            FeatureVideo(
-                name=entry["name"],
-                label=label,
-                x_clip=features.x_clip,
-                x_as=features.x_as,
-                segments=load_segments(path, segments) if segments else None,
-                file=path,
-            )
-        )
-    known = sorted(spacing for spacing in spacings if spacing > 0)
-    return videos, known[len(known) // 2] if known else 0.0
-
-
-def feature_files(folder: Path) -> list[Path]:
-    """What `extract` wrote into a folder, and trains from. Raises UsageError where there is no index."""
-    return [folder / entry["file"] for entry in _read_index(folder)]
-
-
-def load_origin(folder: Path, split: str = "train") -> FeatureOrigin:
-    """What made the features of a split, from the headers of their files.
-
-    Raises:
-        UsageError: no index, no video of the split, or features of different origin.
-    """
-    first, header = "", None
-    for entry in _entries(folder, split):
-        path = folder / entry["file"]
-        found = read_header(path)
-        if header is None:
-            first, header = entry["file"], found
-        elif found.origin != header.origin:
-            mine, theirs = asdict(header.origin), asdict(found.origin)
-            key = next(key for key in mine if getattr(found.origin, key) != getattr(header.origin, key))
-            raise UsageError(
-                f"{folder}: features of different origin: {key} of {first} is {mine[key]}, "
-                f"of {entry['file']} {theirs[key]}",
-                remedy="extract the whole data set into one new folder, with one bundle, --stride and --precision",
-            )
-        elif (found.width, found.fine_count) != (header.width, header.fine_count):
-            what = f"{path} has embeddings of width {found.width} and motion of {found.fine_count} windows"
-            what += f", {first} has {header.width} and {header.fine_count}"
-            raise UsageError(what, remedy=extract_again(path))
-    if header is None:
-        raise UsageError(f"{folder}: no video of the split {split}", remedy="extract a data set that has some")
-    return header.origin
-
-
 def _check_targets(dataset: Dataset, out: Path, inputs: Sequence[Input] = ()) -> None:
     """What can be refused before the first video is read."""
     owner: dict[Path, str] = {}
@@ -370,6 +296,7 @@ def _need(
 def _extract(
     jobs: Sequence[Job],
     need: DiskNeed,
+    bundle: Bundle,
     settings: ExtractionSettings,
     engine: Engine,
     listener: Listener,
@@ -389,7 +316,7 @@ def _extract(
         frames += 1
         show()
 
-    for outcome in extract_jobs(jobs, settings, engine, stop=stop, on_frame=on_frame):
+    for outcome in extract_jobs(jobs, bundle, settings, engine, stop=stop, on_frame=on_frame):
         outcomes.append(outcome)
         frames = 0
         show()
@@ -430,21 +357,3 @@ def _index(out: Path, dataset: Dataset, videos: Sequence[LabelledVideo]) -> str:
     ]
     index = {"schema": SCHEMA, "dataset": dataset.name, "class_names": dataset.class_names, "videos": entries}
     return json.dumps(index, indent=1) + "\n"
-
-
-def _entries(folder: Path, split: str) -> list[dict[str, str]]:
-    return [entry for entry in _read_index(folder) if entry["split"] == split]
-
-
-def _read_index(folder: Path) -> list[dict[str, str]]:
-    path = folder / INDEX_NAME
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))["videos"]
-        first = entries[0]
-        _ = first["name"], first["label"], first["split"], first["file"]
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as exc:
-        raise UsageError(
-            f"{folder} holds no features ({type(exc).__name__}: {exc})",
-            remedy="make them, or let the extraction that makes them end: stprompt-edge extract DATASET",
-        ) from exc
-    return entries

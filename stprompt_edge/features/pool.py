@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from stprompt_edge.bundle import Bundle, load_bundle
+from stprompt_edge.bundle import Bundle
 from stprompt_edge.errors import SourceError
 from stprompt_edge.features.backend import Engine, open_engine
 from stprompt_edge.features.files import save_features
@@ -43,6 +43,7 @@ class _Stopped(Exception):
 
 def extract_jobs(
     jobs: Sequence[Job],
+    bundle: Bundle,
     settings: ExtractionSettings,
     engine: Engine,
     *,
@@ -53,6 +54,7 @@ def extract_jobs(
 
     Args:
         jobs: what to do.
+        bundle: the encoder.
         settings: how.
         engine: opened for these settings; with several processes it is closed, and each opens its own.
         stop: set it to end between two frames.
@@ -62,7 +64,6 @@ def extract_jobs(
         EnvironmentFailure: disk full, or a process was killed. Also as `open_engine`.
     """
     if settings.processes == 1:
-        bundle = load_bundle(settings.bundle)
         for job in jobs:
             outcome = _extract(job, bundle, engine, settings, stop, on_frame)
             if outcome is None:
@@ -71,7 +72,7 @@ def extract_jobs(
         return
     engine.backend.close()
     pretrained = settings.pretrained if engine.name == "torch" else None  # `auto` may have come to graphs
-    open_worker = partial(_open_worker, replace(settings, backend=engine.name, pretrained=pretrained))
+    open_worker = partial(_open_worker, bundle, replace(settings, backend=engine.name, pretrained=pretrained))
     remedy = "run the same command again with fewer --processes: it goes on where it stopped"
     for _, outcome in in_processes(jobs, open_worker, settings.processes, name="extraction", remedy=remedy, stop=stop):
         if outcome is not None:
@@ -110,7 +111,6 @@ def _extract(
     return Outcome(name=job.name, warnings=features.warnings)
 
 
-def _open_worker(settings: ExtractionSettings, stop: StopFlag) -> Callable[[Job], Outcome | None]:
-    bundle = load_bundle(settings.bundle)
+def _open_worker(bundle: Bundle, settings: ExtractionSettings, stop: StopFlag) -> Callable[[Job], Outcome | None]:
     engine = open_engine(bundle, settings, 1)
     return lambda job: _extract(job, bundle, engine, settings, stop, lambda: None)

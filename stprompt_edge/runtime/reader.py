@@ -48,6 +48,7 @@ class FrameReader:
 
     def __exit__(self, *_: object) -> None:
         self._closing.set()
+        self._source.interrupt()
         self._thread.join(timeout=15.0)  # longer than the read time-out of a source
 
     def __iter__(self) -> Iterator[CameraFrame]:

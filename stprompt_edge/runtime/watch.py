@@ -168,7 +168,8 @@ def run(
         sinks: told of detections and alarms besides the output folder.
 
     Raises:
-        SourceError: the source cannot be opened, or a live one failed; then the outputs are finished first.
+        SourceError: the source cannot be opened, or broke off and is none that heals (see `sources.live`): a recording
+            over the network; then the outputs are finished first.
         UsageError: a setting or the output folder does not fit, or an output would take the place of an input.
         EnvironmentFailure: disk full; nothing half-written is left.
     """
@@ -224,7 +225,7 @@ class _Loop:
         self.latest_events: deque[Event] = deque(maxlen=100)
 
     def follow(self, watch: Watch, save_video: bool) -> SourceError | None:
-        """Read to the end; give back the failure of a live source instead of raising it."""
+        """Read to the end; give back the failure of a source that broke off instead of raising it."""
         failure = None
         with self._reader:
             try:

@@ -1,4 +1,4 @@
-"""Features of videos in memory, and seeded batches of them.
+"""Seeded batches of features of videos.
 
 Suffixes: B videos, T sampled frames, S segments of a video, N fine windows (49), D width of the embedding.
 """
@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,39 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stprompt_edge.errors import UsageError
-from stprompt_edge.features.files import extract_again
-
-
-@dataclass(frozen=True, kw_only=True)
-class FeatureVideo:
-    """One video as training sees it.
-
-    Raises:
-        UsageError: if the arrays are empty, of shapes that do not fit each other, or not finite.
-    """
-
-    name: str
-    label: int  # row in the vocabulary's class names; 0 is `normal`
-    x_clip: NDArray[np.float32]  # [T, D]
-    x_as: NDArray[np.float32]  # [T, D]
-    segments: NDArray[np.float16] | None = None  # [S, N, D], see `segments.py`; only the ranking method needs them
-    file: Path | None = None  # where they come from, for the remedy
-
-    def __post_init__(self) -> None:
-        problem = None
-        arrays: list[NDArray[Any]] = [self.x_clip, self.x_as, *([] if self.segments is None else [self.segments])]
-        if self.x_clip.ndim != 2 or 0 in self.x_clip.shape or self.x_clip.shape != self.x_as.shape:
-            problem = f"shapes {self.x_clip.shape} and {self.x_as.shape}, expected two equal [T, D]"
-        elif self.segments is not None and not self._segments_fit(self.segments.shape):
-            problem = f"segments of shape {self.segments.shape}, expected [S, N, {self.x_clip.shape[1]}]"
-        elif not all(np.isfinite(array).all() for array in arrays):
-            problem = "values that are not finite"
-        if problem:
-            remedy = "remove their file, then extract again" if self.file is None else extract_again(self.file)
-            raise UsageError(f"features of {self.name} have {problem}", remedy=remedy)
-
-    def _segments_fit(self, shape: tuple[int, ...]) -> bool:
-        return len(shape) == 3 and 0 not in shape and shape[2] == self.x_clip.shape[1]
+from stprompt_edge.features.index import FeatureVideo
 
 
 @dataclass(frozen=True, kw_only=True)

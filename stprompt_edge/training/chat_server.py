@@ -1,4 +1,4 @@
-"""A language model behind the OpenAI chat protocol: Ollama, vLLM, llama.cpp, or OpenAI itself. Standard library only.
+"""A language model behind the OpenAI chat protocol: Ollama, vLLM, llama.cpp, or OpenAI itself.
 
 What the caller can correct (address, key, model) is a UsageError; a server that cannot be reached, fails, or answers
 without end is an EnvironmentFailure.
@@ -6,28 +6,28 @@ without end is an EnvironmentFailure.
 
 from __future__ import annotations
 
-import http.client
+import functools
 import ipaddress
 import json
 import os
 import re
+import ssl
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import SplitResult, urlsplit, urlunsplit
+
+import httpx
 
 from stprompt_edge.errors import EnvironmentFailure, StpromptEdgeError, UsageError, nearest
 from stprompt_edge.masking import masked_address
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 MAX_ANSWER_BYTES = 8 * 2**20  # a catalogue of hundreds of models is 1 MB, an answer some kB
-MAX_ERROR_BYTES = 4096  # of an error page, for the message
 CONNECT_TIMEOUT_S = 10.0  # a wrong address is known soon, however long an answer may take
 ANSWER_TIMEOUT_S = 300.0  # a model on a slow CPU thinks for minutes
-_CHUNK_BYTES = 65536
+_NO_LIST = (404, 405, 501)  # of a server that answers questions, and lists no models
 _LOADING = 503  # llama.cpp's status while it loads the model
 
 
@@ -78,7 +78,8 @@ class ChatServer:
         try:
             names = self.models()
         except UsageError as exc:
-            if not isinstance(exc.__cause__, urllib.error.HTTPError) or exc.__cause__.code not in (404, 405, 501):
+            cause = exc.__cause__
+            if not (isinstance(cause, httpx.HTTPStatusError) and cause.response.status_code in _NO_LIST):
                 raise
             names = ()
         chatting = [name for name in names if "embed" not in name.casefold()]
@@ -127,21 +128,38 @@ class ChatServer:
         return UsageError(f"{self.url} has no model '{model}'", remedy=f"--model NAME; {nearest(model, names)}")
 
     def _json(self, path: str, body: Mapping[str, Any] | None) -> Any:
-        headers = {"Accept": "application/json", "User-Agent": "stprompt-edge"}
-        if self.key:
-            headers["Authorization"] = f"Bearer {self.key}"
-        data = None
-        if body is not None:
-            data = json.dumps(body).encode()
-            headers["Content-Type"] = "application/json"
-        parts = urlsplit(self.url)
-        request = urllib.request.Request(urlunsplit(parts._replace(path=parts.path + path)), data, headers)
-        content = _fetch(self.url, request, self.timeout_s)
+        content = self._fetch(httpx.Request("GET" if body is None else "POST", self.url + path, json=body))
         try:
             return json.loads(content)
         except (ValueError, RecursionError) as exc:
             kind = "HTML" if content.lstrip()[:1] == b"<" else "something else" if content.strip() else "nothing"
             raise _no_chat_server(self.url, f"it answers with {kind} instead of JSON") from exc
+
+    def _fetch(self, request: httpx.Request) -> bytes:
+        """The body of a successful answer. The proxy is the environment's, but for this very machine none."""
+        request.headers.update({"Accept": "application/json", "User-Agent": "stprompt-edge"})
+        if self.key:
+            request.headers["Authorization"] = f"Bearer {self.key}"
+        content = bytearray()
+        timeout = httpx.Timeout(self.timeout_s, connect=min(self.timeout_s, CONNECT_TIMEOUT_S))
+        request.extensions["timeout"] = timeout.as_dict()
+        try:
+            with _client(request.url.host) as client:
+                deadline = time.monotonic() + self.timeout_s
+                response = client.send(request, stream=True)
+                for chunk in response.iter_bytes():
+                    content += chunk
+                    if len(content) > MAX_ANSWER_BYTES:
+                        what = f"{self.url} answers without end: over {MAX_ANSWER_BYTES >> 20} MiB"
+                        raise EnvironmentFailure(what, remedy="pass another --model")
+                    if time.monotonic() > deadline:
+                        raise httpx.ReadTimeout("")
+                response.raise_for_status()
+        except httpx.HTTPStatusError as exc:
+            raise _refused(self.url, exc.response, bytes(content)) from exc
+        except httpx.HTTPError as exc:
+            raise _unreachable(self.url, exc, self.timeout_s) from exc
+        return bytes(content)
 
 
 def base_url(url: str) -> str:
@@ -182,64 +200,49 @@ def _base_path(parts: SplitResult) -> str:
     return path if has_version else f"{path}/v1"
 
 
-def _fetch(url: str, request: urllib.request.Request, timeout_s: float) -> bytes:
-    """The body of a successful answer."""
-    deadline = time.monotonic() + timeout_s
+_system_certificates = functools.cache(ssl.create_default_context)
+
+
+def _client(host: str) -> httpx.Client:
+    """Follows no redirect: the key must not go elsewhere."""
     try:
-        with _opener(url).open(request, timeout=timeout_s) as response:
-            content = bytearray()
-            while chunk := response.read1(_CHUNK_BYTES):
-                content += chunk
-                if len(content) > MAX_ANSWER_BYTES:
-                    raise EnvironmentFailure(
-                        f"{url} answers without end: over {MAX_ANSWER_BYTES >> 20} MiB", remedy="pass another --model"
-                    )
-                if time.monotonic() > deadline:
-                    raise TimeoutError
-            return bytes(content)
-    except urllib.error.HTTPError as exc:
-        with exc:
-            raise _refused(url, exc) from exc
-    except (OSError, http.client.HTTPException) as exc:  # URLError, timeouts and resets are OSErrors
-        raise _unreachable(url, exc, timeout_s) from exc
+        local = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        local = False
+    try:
+        return httpx.Client(verify=_system_certificates(), trust_env=not local)
+    except (ImportError, ValueError, httpx.InvalidURL) as exc:
+        what = f"the proxy that the environment names cannot be used: {_short(str(exc))}"
+        raise EnvironmentFailure(what, remedy="correct or unset http_proxy, https_proxy and all_proxy") from exc
 
 
-def _refused(url: str, exc: urllib.error.HTTPError) -> StpromptEdgeError:
+def _refused(url: str, response: httpx.Response, content: bytes) -> StpromptEdgeError:
     """The error for a status that is not success, with what the server says of it."""
-    said = _said(exc)
-    status = f"{url} answers {exc.code} {_short(exc.reason)}".rstrip() + (f": {said}" if said else "")
-    if exc.code in (401, 403):
+    try:
+        said = _error_text(json.loads(content)) or ""
+    except ValueError:  # an HTML page
+        said = ""
+    code = response.status_code
+    status = f"{url} answers {code} {_short(response.reason_phrase)}".rstrip() + (f": {said}" if said else "")
+    if code in (401, 403):
         return UsageError(status, remedy=f"put a key that this server takes into the variable {KEY_VARIABLE}")
-    if 300 <= exc.code < 400:  # not followed: the key must not go elsewhere
-        target = _short(exc.headers.get("Location", "nowhere"))
+    if 300 <= code < 400:
+        target = _short(response.headers.get("Location", "nowhere"))
         return UsageError(f"{status} (to {target})", remedy="pass that as --url")
-    if exc.code == 429 or exc.code >= 500:
-        again = "wait until the model is loaded" if exc.code == _LOADING else "see the server's log"
+    if code == 429 or code >= 500:
+        again = "wait until the model is loaded" if code == _LOADING else "see the server's log"
         return EnvironmentFailure(status, remedy=f"{again}, then run again")
     return UsageError(status, remedy="check --url and --model: it must be the address of an OpenAI-compatible server")
 
 
-def _unreachable(url: str, exc: Exception, timeout_s: float) -> EnvironmentFailure:
-    reason = exc.reason if isinstance(exc, urllib.error.URLError) else exc
-    if isinstance(reason, TimeoutError):
+def _unreachable(url: str, exc: httpx.HTTPError, timeout_s: float) -> EnvironmentFailure:
+    if isinstance(exc, httpx.TimeoutException):
         what = f"{url} gives no whole answer in {timeout_s:g} s"
         return EnvironmentFailure(what, remedy="check the address, try a smaller model, or raise --timeout")
-    text = _short(getattr(reason, "strerror", None) or str(reason)) or type(reason).__name__
+    text = _short(re.sub(r"^\[Errno -?\d+\] ", "", str(exc))) or type(exc).__name__
     return EnvironmentFailure(
         f"cannot reach {url}: {text}", remedy="start the server (for Ollama: `ollama serve`), or correct --url"
     )
-
-
-def _said(exc: urllib.error.HTTPError) -> str:
-    try:
-        body = exc.read(MAX_ERROR_BYTES)
-    except (OSError, http.client.HTTPException):
-        return ""
-    try:
-        answer = json.loads(body)
-    except ValueError:
-        return ""  # an HTML page, or cut off
-    return _error_text(answer) or ""
 
 
 def _error_text(answer: Any) -> str | None:
@@ -268,45 +271,3 @@ def _text_of(content: Any) -> str:
 
 def _no_chat_server(url: str, found: str) -> UsageError:
     return UsageError(f"{url} is no OpenAI-compatible server: {found}", remedy="check --url, its port and path")
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: Any) -> None:
-        """Followed by none: a redirect ends as an HTTPError."""
-
-
-class _QuickConnect(http.client.HTTPConnection):
-    """Connects within `CONNECT_TIMEOUT_S`, then has the whole time-out for the answer."""
-
-    def connect(self) -> None:
-        answer_s = self.timeout
-        self.timeout = min(answer_s or CONNECT_TIMEOUT_S, CONNECT_TIMEOUT_S)
-        super().connect()
-        self.sock.settimeout(answer_s)
-
-
-class _QuickConnectTls(_QuickConnect, http.client.HTTPSConnection):
-    """The same through TLS."""
-
-
-class _Http(urllib.request.HTTPHandler):
-    def http_open(self, request: urllib.request.Request) -> Any:
-        return self.do_open(_QuickConnect, request)
-
-
-class _Https(urllib.request.HTTPSHandler):
-    def https_open(self, request: urllib.request.Request) -> Any:
-        return self.do_open(_QuickConnectTls, request)
-
-
-def _opener(url: str) -> urllib.request.OpenerDirector:
-    """Follows no redirect; goes through the environment's proxy, but not to this very machine."""
-    proxies = [urllib.request.ProxyHandler({})] if _is_local(urlsplit(url).hostname or "") else []
-    return urllib.request.build_opener(_NoRedirect, _Http, _Https, *proxies)
-
-
-def _is_local(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -10,7 +10,7 @@ from typing import cast
 
 from stprompt_edge.bundle import METHOD_TRAITS, MotionTiming
 from stprompt_edge.errors import CheckFailed, EnvironmentFailure, UsageError, nearest
-from stprompt_edge.features.extraction import feature_files, load_origin, load_training_videos
+from stprompt_edge.features.index import feature_files, load_origin, load_training_videos
 from stprompt_edge.features.records import FeatureOrigin
 from stprompt_edge.files import LOCK_NAME, only_writer
 from stprompt_edge.model.clip import Clip, load_clip

@@ -22,9 +22,10 @@ from torch import Tensor
 
 from stprompt_edge.errors import CheckFailed, UsageError
 from stprompt_edge.evaluation.metrics import auc
+from stprompt_edge.features.index import FeatureVideo
 from stprompt_edge.files import disk_errors, write_bytes_atomic
 from stprompt_edge.model.checkpoint import Checkpoint, save_checkpoint
-from stprompt_edge.training.batches import FeatureVideo, epoch_videos
+from stprompt_edge.training.batches import epoch_videos
 from stprompt_edge.training.curves import EpochFigures, write_table
 from stprompt_edge.training.methods import METHODS, TOTAL, Judgement, Task
 

@@ -1,4 +1,4 @@
-"""The program in a process of its own, as people meet it."""
+"""The program as people meet it: what it prints, leaves and returns."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,11 @@ COMMAND = [sys.executable, "-m", "stprompt_edge"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
 
 
-def cli(*arguments: str, cwd: Path, command: list[str] | None = None) -> subprocess.CompletedProcess[str]:
+Cli = Callable[..., "subprocess.CompletedProcess[str]"]  # what the fixture `cli` gives
+
+
+def process(*arguments: str, cwd: Path, command: list[str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Runs `stprompt-edge ARGUMENTS` in a process of its own, in a folder."""
     return subprocess.run(
         [*(command or COMMAND), *arguments],
         cwd=cwd,

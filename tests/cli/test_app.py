@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stprompt_edge.assets import DEMO_BUNDLE, DEMO_CLIP
-from tests.cli.program import assert_refused, cli, written
+from tests.cli.program import Cli, assert_refused, process, written
 
 pytest.importorskip("onnxruntime")
 
@@ -37,7 +37,7 @@ pytest.importorskip("onnxruntime")
         (["build-engine", str(DEMO_BUNDLE)], "holds no encoder", "--precision fp32,fp16"),
     ],
 )
-def test_usage_errors(tmp_path: Path, arguments: list[str], what: str, fix: str) -> None:
+def test_usage_errors(cli: Cli, tmp_path: Path, arguments: list[str], what: str, fix: str) -> None:
     (tmp_path / "a_file").write_text("mine")
     assert_refused(cli(*arguments, cwd=tmp_path), 2, what, fix)
     assert written(tmp_path) == {"a_file"}
@@ -46,13 +46,13 @@ def test_usage_errors(tmp_path: Path, arguments: list[str], what: str, fix: str)
 
 @pytest.mark.parametrize("arguments", [["--help"], [], ["run", "--help"], ["--version"], ["doctor", "--help"]])
 def test_help_and_version(tmp_path: Path, arguments: list[str]) -> None:
-    done = cli(*arguments, cwd=tmp_path)
+    done = process(*arguments, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert "stprompt" in done.stdout or "Usage" in done.stdout
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
-    done = cli("run", "missing.mp4", "--debug", cwd=tmp_path)
+    done = process("run", "missing.mp4", "--debug", cwd=tmp_path)
     assert "Traceback" in done.stderr
     assert "SourceError: no such file or camera" in done.stderr
     assert done.returncode == 1
@@ -60,6 +60,6 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [[], ["--out", "x", "--seed", "1"], ["--help"]])
 def test_scenes_says_where_it_went(tmp_path: Path, arguments: list[str]) -> None:
-    done = cli("scenes", *arguments, cwd=tmp_path)
+    done = process("scenes", *arguments, cwd=tmp_path)
     assert_refused(done, 2, "`stprompt-edge scenes` has become `python -m demo.scenes`", "clone of the repository")
-    assert "scenes" not in cli("--help", cwd=tmp_path).stdout
+    assert "scenes" not in process("--help", cwd=tmp_path).stdout

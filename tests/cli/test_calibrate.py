@@ -13,7 +13,7 @@ pytest.importorskip("onnxruntime")
 from stprompt_edge.assets import DEMO_BUNDLE
 from tests import videos
 from tests.calibration.graphs import encoder, make_bundle
-from tests.cli.program import assert_refused, cli, written
+from tests.cli.program import Cli, assert_refused, written
 
 
 @pytest.mark.parametrize(
@@ -27,12 +27,12 @@ from tests.cli.program import assert_refused, cli, written
         (["int9"], 2, "int9", "calibrate --help"),
     ],
 )
-def test_calibrate_usage_errors(tmp_path: Path, arguments: list[str], code: int, what: str, fix: str) -> None:
+def test_calibrate_usage_errors(cli: Cli, tmp_path: Path, arguments: list[str], code: int, what: str, fix: str) -> None:
     assert_refused(cli("calibrate", *arguments, cwd=tmp_path), code, what, fix)
     assert written(tmp_path) == set()
 
 
-def test_calibrate_int8_takes_footage_one_after_the_other(tmp_path: Path) -> None:
+def test_calibrate_int8_takes_footage_one_after_the_other(cli: Cli, tmp_path: Path) -> None:
     make_bundle(tmp_path / "b", encoder())
     for name in ("a.mp4", "b.mp4"):
         videos.write_video(tmp_path / name, frames=30, noise=60)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.program import assert_refused, cli, written
+from tests.cli.program import Cli, assert_refused, process, written
 
 pytest.importorskip("open_clip")
 
@@ -23,7 +23,7 @@ pytest.importorskip("open_clip")
         (["--clip", "ViT-B-17"], "unknown CLIP model 'ViT-B-17'", "ViT-B-16"),
     ],
 )
-def test_export_usage_errors(tmp_path: Path, arguments: list[str], what: str, fix: str) -> None:
+def test_export_usage_errors(cli: Cli, tmp_path: Path, arguments: list[str], what: str, fix: str) -> None:
     (tmp_path / "a_file").write_text("mine")
     assert_refused(cli("export", "--pretrained", "none", *arguments, cwd=tmp_path), 2, what, fix)
     assert written(tmp_path) == {"a_file"}
@@ -35,5 +35,5 @@ def test_a_misspelt_vocabulary_is_found_before_clip_is_loaded(tmp_path: Path) ->
         "e.load_clip = lambda *a: sys.exit('CLIP was loaded'); sys.argv[1:] = "
         "['export', '--vocabulary', 'ucf-crim', '--pretrained', 'none']; main()"
     )
-    done = cli(cwd=tmp_path, command=[sys.executable, "-c", code])
+    done = process(cwd=tmp_path, command=[sys.executable, "-c", code])
     assert_refused(done, 2, "ucf-crim", "did you mean 'ucf-crime'")

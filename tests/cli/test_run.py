@@ -19,7 +19,7 @@ import pytest
 
 from stprompt_edge.assets import DEMO_BUNDLE, DEMO_CLIP
 from tests import videos
-from tests.cli.program import COMMAND, ENVIRONMENT, FIVE, ROOT, assert_refused, cli, summary, written
+from tests.cli.program import COMMAND, ENVIRONMENT, FIVE, ROOT, Cli, assert_refused, process, summary, written
 
 pytest.importorskip("onnxruntime")
 DATA = ROOT.parent / "shared" / "data"
@@ -30,7 +30,7 @@ FILE_LIMIT = (
 
 
 def test_demo(tmp_path: Path) -> None:
-    done = cli("demo", "--json", cwd=tmp_path)
+    done = process("demo", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     out = tmp_path / "stprompt-edge-out" / "demo"
     assert written(out) == FIVE
@@ -59,7 +59,9 @@ def test_demo(tmp_path: Path) -> None:
         ("camera99", lambda path: None, "no camera at /dev/video99"),
     ],
 )
-def test_sources_that_cannot_be_opened(tmp_path: Path, name: str, write: Callable[[Path], object], what: str) -> None:
+def test_sources_that_cannot_be_opened(
+    cli: Cli, tmp_path: Path, name: str, write: Callable[[Path], object], what: str
+) -> None:
     if "/" not in name:
         write(tmp_path / name)
     done = cli("run", name, "--out", "out", cwd=tmp_path)
@@ -67,7 +69,7 @@ def test_sources_that_cannot_be_opened(tmp_path: Path, name: str, write: Callabl
     assert not (tmp_path / "out").exists()
 
 
-def test_a_misspelt_file_names_the_nearest(tmp_path: Path) -> None:
+def test_a_misspelt_file_names_the_nearest(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "lobby.mp4").touch()
     assert_refused(cli("run", "loby.mp4", cwd=tmp_path), 4, "loby.mp4", "did you mean 'lobby.mp4'")
 
@@ -88,7 +90,7 @@ def test_a_misspelt_file_names_the_nearest(tmp_path: Path) -> None:
         ("moving.gif", videos.write_gif, 5),
     ],
 )  # fmt: skip
-def test_odd_videos_work(tmp_path: Path, name: str, write: Callable[[Path], object], frames: int) -> None:
+def test_odd_videos_work(cli: Cli, tmp_path: Path, name: str, write: Callable[[Path], object], frames: int) -> None:
     write(tmp_path / name)
     done = cli("run", name, "--out", "out", "--json", "--localize", "always", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -99,7 +101,7 @@ def test_odd_videos_work(tmp_path: Path, name: str, write: Callable[[Path], obje
     assert not [warning for warning in told["warnings"] if "frames" in warning]  # no loss
 
 
-def test_a_truncated_file_with_an_index_is_watched_and_the_loss_told(tmp_path: Path) -> None:
+def test_a_truncated_file_with_an_index_is_watched_and_the_loss_told(cli: Cli, tmp_path: Path) -> None:
     videos.write_truncated(tmp_path / "cut.mp4", index_in_front=True)
     done = cli("run", "cut.mp4", "--out", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -107,7 +109,7 @@ def test_a_truncated_file_with_an_index_is_watched_and_the_loss_told(tmp_path: P
     assert written(tmp_path / "out") == FIVE
 
 
-def test_a_camera_of_cameras_toml(tmp_path: Path) -> None:
+def test_a_camera_of_cameras_toml(cli: Cli, tmp_path: Path) -> None:
     videos.write_video(tmp_path / "lobby.mp4")
     (tmp_path / "cameras.toml").write_text('[cameras.camera0]\nsource = "lobby.mp4"\nstride = 5\nthreshold = 0.25\n')
     done = cli("run", "camera0", "--json", cwd=tmp_path)
@@ -117,12 +119,12 @@ def test_a_camera_of_cameras_toml(tmp_path: Path) -> None:
     assert written(tmp_path / "stprompt-edge-out") == FIVE
 
 
-def test_a_broken_cameras_toml(tmp_path: Path) -> None:
+def test_a_broken_cameras_toml(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "cameras.toml").write_text('[cameras.camera0]\nsorce = "lobby.mp4"\n')
     assert_refused(cli("run", "camera0", cwd=tmp_path), 2, r"unknown key 'sorce' in \[cameras.camera0\]", ".*source")
 
 
-def test_the_packaged_bundle_says_what_it_knows_before_any_result(tmp_path: Path) -> None:
+def test_the_packaged_bundle_says_what_it_knows_before_any_result(cli: Cli, tmp_path: Path) -> None:
     videos.write_video(tmp_path / "street.mp4", fps=25, frames=50)
     done = cli("run", "street.mp4", "--out", "out", cwd=tmp_path)
     caution = "the CLIP was trained on rendered scenes only: on footage of real cameras its scores mean little"
@@ -165,7 +167,9 @@ def flip_byte(bundle: Path) -> None:
         (lambda b: (b / "bundle.json").write_text("{"), "bundle.json is not JSON", "export it again"),
     ],
 )
-def test_damaged_bundles_are_refused(tmp_path: Path, damage: Callable[[Path], object], what: str, fix: str) -> None:
+def test_damaged_bundles_are_refused(
+    cli: Cli, tmp_path: Path, damage: Callable[[Path], object], what: str, fix: str
+) -> None:
     bundle = shutil.copytree(DEMO_BUNDLE, tmp_path / "bundle")
     damage(bundle)
     done = cli("run", str(DEMO_CLIP), "--bundle", "bundle", "--out", "out", cwd=tmp_path)
@@ -180,7 +184,7 @@ def test_a_file_that_may_not_grow_leaves_nothing(tmp_path: Path) -> None:
     pytest.importorskip("resource")
     command = [sys.executable, "-c", FILE_LIMIT]
     arguments = ("run", str(DEMO_CLIP), "--max-frames", "24", "--out", "out")
-    done = cli(*arguments, cwd=tmp_path, command=command)
+    done = process(*arguments, cwd=tmp_path, command=command)
     assert_refused(done, 5, "disk full while writing .*out", "free some space")
     assert not written(tmp_path / "out")
 
@@ -197,7 +201,7 @@ def small_disk(tmp_path: Path) -> Any:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_full_disk_leaves_nothing(tmp_path: Path, small_disk: Path) -> None:
+def test_a_full_disk_leaves_nothing(cli: Cli, tmp_path: Path, small_disk: Path) -> None:
     done = cli("run", str(DEMO_CLIP), "--max-frames", "24", "--out", str(small_disk / "out"), cwd=tmp_path)
     assert_refused(done, 5, "disk full while writing .*out", "free some space")
     assert not written(small_disk / "out")
@@ -266,7 +270,7 @@ def gif_of(source: Path, path: Path) -> Path:
         ("gif", 100),
     ],
 )
-def test_real_footage(tmp_path: Path, clip: str, max_frames: int) -> None:
+def test_real_footage(cli: Cli, tmp_path: Path, clip: str, max_frames: int) -> None:
     pattern = "videos/one-by-one-person-detection.mp4" if clip == "gif" else clip
     found = sorted(DATA.glob(pattern))
     if not found:

@@ -45,7 +45,9 @@ def test_elsewhere_steps_and_a_run_are_lines(monkeypatch: pytest.MonkeyPatch) ->
     console = Console(file=io.StringIO(), width=120)
     with live_steps(console) as show:
         show("exporting fp32", 0.25)
-    where = Progress(camera_frame=99, camera_frames=None, frames_per_second=51.6, score=0.9, alarm=True, events=2)
+    where = Progress(
+        camera_frame=99, camera_frames=None, frames_per_second=51.6, score=0.9, threshold_on=0.5, alarm=True, events=2
+    )
     with live_run(console) as follow:
         follow(where)
         follow(replace(where, camera_frames=300, alarm=False))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.cli.program import assert_refused, cli
+from tests.cli.program import Cli, assert_refused
 
 
-def test_a_vocabulary_is_shown_saved_edited_and_checked(tmp_path: Path) -> None:
+def test_a_vocabulary_is_shown_saved_edited_and_checked(cli: Cli, tmp_path: Path) -> None:
     listed = cli("vocabulary", "show", cwd=tmp_path)
     assert (listed.returncode, listed.stderr) == (0, "")
     assert {"scenes", "ucf-crime"} <= set(listed.stdout.split())

@@ -13,8 +13,9 @@ from stprompt_edge.assets import DEMO_BUNDLE
 from stprompt_edge.datasets import load_dataset
 from stprompt_edge.errors import EnvironmentFailure, UsageError
 from stprompt_edge.evaluation import opening
-from stprompt_edge.evaluation.opening import OpenModel, Plan, plan_for, score_videos
+from stprompt_edge.evaluation.opening import Plan, plan_for, score_videos
 from stprompt_edge.evaluation.records import EvaluationSettings, ScoredVideo
+from stprompt_edge.evaluation.scoring import OpenModel
 from stprompt_edge.runtime.backends import Choice
 from stprompt_edge.runtime.backends.fake import FakeBackend
 from stprompt_edge.runtime.backends.onnx import OnnxBackend

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 from stprompt_edge.assets import DEMO_CLIP
 from stprompt_edge.bundle import Bundle, MethodSection, load_bundle
 from stprompt_edge.export import ExportSettings, Model, export_bundle, exporting
-from stprompt_edge.model.clip import Clip
+from stprompt_edge.model.clip import Clip, load_clip
 from stprompt_edge.model.encoder import PackedEncoder
 from stprompt_edge.model.mil_ranking import MilRanking
 from stprompt_edge.model.stprompt import STPrompt
@@ -22,23 +23,28 @@ from stprompt_edge.vocabulary import load_vocabulary
 
 
 @pytest.fixture(scope="session", autouse=True)
-def trace_each_encoder_once() -> Iterator[None]:
-    """Tracing takes most of an export's time, and gives the same graph for the same weights."""
+def trace_each_encoder_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tracing takes most of an export's time, and gives the same graph for the same weights, in any process."""
     trace = exporting.export_encoder
-    traced: dict[tuple[float, ...], onnx.ModelProto] = {}
 
     def once(encoder: PackedEncoder) -> onnx.ModelProto:
-        weights = tuple(float(parameter.double().sum()) for parameter in encoder.parameters())
-        if weights not in traced:
-            traced[weights] = trace(encoder)
-        copy = onnx.ModelProto()
-        copy.CopyFrom(traced[weights])
-        return copy
+        sums = [float(parameter.double().sum()) for parameter in encoder.parameters()]
+        name = f"traced-{hashlib.sha256(repr(sums).encode()).hexdigest()}"
+        path = made_once(tmp_path_factory, name, lambda path: path.write_bytes(trace(encoder).SerializeToString()))
+        return onnx.load(path)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exporting, "export_encoder", once)
         patch.setattr(exporting, "PARITY_FRAMES", 3)  # the tests of parity look at more, from real footage
         yield
+
+
+@pytest.fixture(scope="session")
+def demo_clip() -> Clip:
+    """stprompt-demo-16 with seeded random weights and two of its six layers: the others only take long to trace."""
+    clip = load_clip("stprompt-demo-16", "none", seed=0)
+    del clip.model.visual.transformer.resblocks[2:]
+    return clip
 
 
 @pytest.fixture(scope="session")
@@ -62,27 +68,31 @@ def ranking_model(demo_clip: Clip) -> Model:
     return Model(clip=demo_clip, vocabulary=load_vocabulary("ubnormal"), method=method, trained=trained, training={})
 
 
-def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Bundle]) -> Bundle:
-    """The bundle of that name; other processes wait until the first has made it."""
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """The file or folder of that name; other processes wait until the first has made it."""
     own = factory.getbasetemp()
     root = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
     with (root / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return load_bundle(root / name) if (root / name).exists() else make(root / name)
+        if not (root / name).exists():
+            make(root / name)
+    return root / name
 
 
 @pytest.fixture(scope="session")
 def ranking_bundle(ranking_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """fp32 and cpu8 of `ranking_model`."""
     settings = ExportSettings(precisions=("fp32", "cpu8"), parity_video=DEMO_CLIP)
-    return made_once(tmp_path_factory, "ranking", lambda path: export_bundle(ranking_model, path, settings))
+    return load_bundle(
+        made_once(tmp_path_factory, "ranking", lambda path: export_bundle(ranking_model, path, settings))
+    )
 
 
 @pytest.fixture(scope="session")
 def small_bundle(stprompt_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """All three precisions of `stprompt_model`."""
     settings = ExportSettings(parity_video=DEMO_CLIP)
-    return made_once(tmp_path_factory, "small", lambda path: export_bundle(stprompt_model, path, settings))
+    return load_bundle(made_once(tmp_path_factory, "small", lambda path: export_bundle(stprompt_model, path, settings)))
 
 
 @pytest.fixture(scope="session")
@@ -90,4 +100,4 @@ def vit_bundle(vit_b_16: Clip, tmp_path_factory: pytest.TempPathFactory) -> Bund
     """All three precisions of a zero-shot ViT-B-16-quickgelu."""
     model = Model.zero_shot(vit_b_16, load_vocabulary("ucf-crime"), stride=16)
     settings = ExportSettings(parity_video=DEMO_CLIP)
-    return made_once(tmp_path_factory, "vit", lambda path: export_bundle(model, path, settings))
+    return load_bundle(made_once(tmp_path_factory, "vit", lambda path: export_bundle(model, path, settings)))

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from benchmarks.outliers import add_outliers
 from stprompt_edge.assets import DEMO_CLIP
+from stprompt_edge.export import exporting
 from stprompt_edge.export.activations import Feed
-from stprompt_edge.export.graphs import export_encoder
 from stprompt_edge.export.parity import read_parity_frames
 from stprompt_edge.export.quantize import fold_weights
 from stprompt_edge.geometry import Geometry
@@ -21,12 +21,12 @@ from stprompt_edge.model.encoder import PackedEncoder
 from stprompt_edge.preprocess import Preprocessing, Preprocessor
 
 
-@functools.cache  # tracing takes seconds
+@functools.cache
 def outlier_graph(clip: Clip, kinds: tuple[str, ...]) -> onnx.ModelProto:
     """fp32, weights folded; see `add_outliers` for the kinds. Shared: do not change it."""
     visual = copy.deepcopy(clip.model.visual)
     add_outliers(visual, kinds)
-    return fold_weights(export_encoder(PackedEncoder(visual, Geometry(image_size=224, patch_size=16)).eval()))
+    return fold_weights(exporting.export_encoder(PackedEncoder(visual, Geometry(image_size=224, patch_size=16)).eval()))
 
 
 @functools.cache

@@ -281,3 +281,12 @@ def test_a_checkpoint_of_another_encoder(tmp_path: Path, ranking_model: Model, r
         ):
             from_names(tmp_path / "b", checkpoint=tmp_path / "best.safetensors")
         assert names(tmp_path) == ["best.safetensors"]
+
+
+def test_what_was_written_is_read_for_its_digest_once(
+    stprompt_model: Model, tmp_path: Path, digests: dict[str, int]
+) -> None:
+    bundle = export_bundle(stprompt_model, tmp_path / "b", ExportSettings(parity_video=DEMO_CLIP))
+    assert digests == dict.fromkeys(bundle.manifest.files, 1)
+    assert load_bundle(tmp_path / "b").manifest == bundle.manifest
+    assert bundle.path == tmp_path / "b"

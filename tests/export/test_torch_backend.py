@@ -18,6 +18,7 @@ from stprompt_edge.errors import CheckFailed, EnvironmentFailure, UsageError
 from stprompt_edge.export import torch_backend
 from stprompt_edge.export.torch_backend import TorchBackend
 from stprompt_edge.features.records import FeatureOrigin
+from stprompt_edge.features.settings import TORCH_PRECISIONS
 from stprompt_edge.features.video import extract_video
 from stprompt_edge.model.clip import load_clip
 from stprompt_edge.model.encoder import PackedEncoder
@@ -122,3 +123,7 @@ def test_heads_are_the_bundles_graph(bundle: Bundle, monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(torch_backend, "OnnxBackend", FakeBackend)
         rows = np.ones((2, 32), np.float32)
         assert backend.heads(context=rows, clip=rows).anomaly_logit == pytest.approx([1, 1])
+
+
+def test_every_precision_that_may_be_asked_for() -> None:
+    assert tuple(torch_backend.TYPES) == TORCH_PRECISIONS

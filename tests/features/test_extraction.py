@@ -33,9 +33,8 @@ from stprompt_edge.features.extraction import (
     extract_dataset,
     extract_from_names,
     feature_path,
-    load_origin,
-    load_training_videos,
 )
+from stprompt_edge.features.index import load_origin, load_training_videos
 from stprompt_edge.model.checkpoint import load_checkpoint
 from stprompt_edge.training.commands import TrainSettings, train
 

@@ -23,8 +23,8 @@ from stprompt_edge.datasets import clip_features
 from stprompt_edge.errors import EnvironmentFailure, UsageError
 from stprompt_edge.features import extraction
 from stprompt_edge.features import published as published_features
-from stprompt_edge.features.extraction import load_training_videos
 from stprompt_edge.features.files import load_features
+from stprompt_edge.features.index import load_training_videos
 from stprompt_edge.features.published import published_origin
 from stprompt_edge.model.checkpoint import load_checkpoint
 from stprompt_edge.vocabulary import load_vocabulary

@@ -4,7 +4,8 @@ import pytest
 pytest.importorskip("torch")
 
 from stprompt_edge.errors import UsageError
-from stprompt_edge.training.batches import FeatureVideo, epoch_videos, make_batch, sample_uniformly
+from stprompt_edge.features.index import FeatureVideo
+from stprompt_edge.training.batches import epoch_videos, make_batch, sample_uniformly
 
 
 def video(name: str, label: int, length: int = 3, width: int = 4) -> FeatureVideo:

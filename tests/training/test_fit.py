@@ -16,12 +16,13 @@ from safetensors.torch import save_file  # noqa: E402
 
 from stprompt_edge import files  # noqa: E402
 from stprompt_edge.errors import CheckFailed, EnvironmentFailure, UsageError  # noqa: E402
+from stprompt_edge.features.index import FeatureVideo  # noqa: E402
 from stprompt_edge.features.segments import segment_means  # noqa: E402
 from stprompt_edge.model.checkpoint import load_checkpoint  # noqa: E402
 from stprompt_edge.model.clip import Clip, load_clip  # noqa: E402
 from stprompt_edge.model.mil_ranking import MilRanking  # noqa: E402
 from stprompt_edge.model.stprompt import STPrompt  # noqa: E402
-from stprompt_edge.training.batches import FeatureVideo, make_batch  # noqa: E402
+from stprompt_edge.training.batches import make_batch  # noqa: E402
 from stprompt_edge.training.curves import TABLE_NAME  # noqa: E402
 from stprompt_edge.training.fit import BEST_NAME, LAST_NAME, STATE_NAME, Fit, Task, split_validation  # noqa: E402
 from stprompt_edge.training.recipe import Recipe  # noqa: E402

@@ -1,7 +1,7 @@
 """Where frames come from: a video file, a folder of images, a URL, a V4L2 camera or a GStreamer pipeline.
 
 `resolve_source` turns what the user typed into a `CameraConfig`; `open_source` turns its `source` into a `Source`.
-A `Source` is one open connection and ends when the connection ends.
+A `Source` ends with its file or recording; a live one is reopened whenever it is lost, see `live`.
 """
 
 from stprompt_edge.runtime.cameras import CameraConfig, load_camera, resolve_source

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from types import TracebackType
@@ -19,6 +20,11 @@ class Source(ABC):
             pictures; none unless somebody sets it.
         losses: what came damaged or not at all, so far.
         warnings: lines for the user; complete when `frames` has ended.
+        finite: does it have an end of its own, even if it is played as live?
+        reopened: how often a live source was lost and came back.
+        restarted_at: `CameraFrame.index` of the first frame after the last time: nothing before it tells of motion.
+        check: asked between two reads; raises SourceError to end `frames`.
+        interrupted: set by `interrupt`.
     """
 
     def __init__(self) -> None:
@@ -26,6 +32,11 @@ class Source(ABC):
         self.planar: Callable[[int], bool] = lambda index: False
         self.losses = Losses()
         self.warnings: list[str] = []
+        self.finite = True
+        self.reopened = 0
+        self.restarted_at: int | None = None
+        self.check: Callable[[], None] = lambda: None
+        self.interrupted = threading.Event()
 
     @abstractmethod
     def frames(self, wanted: Callable[[int], bool]) -> Iterator[CameraFrame]:
@@ -36,8 +47,13 @@ class Source(ABC):
         0 in a file: some files hold no picture for their first seconds.
 
         Raises:
-            SourceError: a URL or camera stopped sending; a file never raises, see `warnings`.
+            SourceError: a connection stopped sending; a file never raises, see `warnings`, nor does a live source that
+                heals, see `live`.
         """
+
+    def interrupt(self) -> None:
+        """Nobody wants more frames, says another thread: what waits for a camera to come back ends at once."""
+        self.interrupted.set()
 
     @abstractmethod
     def close(self) -> None:

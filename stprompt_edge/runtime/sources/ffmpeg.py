@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -41,6 +42,7 @@ FRAME_THREADS_MAX_PIXELS = 3840 * 2160  # frame threads hold one decoded frame p
 LOOKED_AT_PACKETS, LOOKED_AT_BYTES = 100, 16 * 2**20  # of a file, before it is decoded: how far apart its frames are
 ARRIVING_PACKETS, ARRIVING_SECONDS = 10, 2.0  # the same of a live stream without time stamps
 ENDED_BY_ERROR = frozenset({"mpjpeg"})  # a stored multipart stream has no closing boundary, which FFmpeg calls invalid
+FIRST_FRAME_SECONDS = 30.0  # of a live stream; some send a key frame every 10 s
 MISSING_TAIL_SECONDS = 0.5  # a container's duration may round, or follow a longer track, by this much
 UNDECODED_SECONDS = 0.5  # of packets before a file's first frame, or behind its last one
 
@@ -77,7 +79,10 @@ class VideoSource(Source):
         with ExitStack() as on_failure:
             on_failure.callback(self.close)
             self._stream = video_stream(self._container, name, stream)
-            self._live = is_endless(self._container) if live is None else live
+            self.finite = not is_endless(self._container)
+            self._live = not self.finite if live is None else live
+            if self._live:
+                self.check = partial(self._refuse_late_start, time.monotonic() + FIRST_FRAME_SECONDS)
             clockless = self._container.format.name in CLOCKLESS_FORMATS
             self._by_arrival = self._live and clockless
             if fps is not None:
@@ -98,6 +103,7 @@ class VideoSource(Source):
             if self._first is None:
                 remedy = "it is damaged from its start: record, send or copy it again"
                 raise SourceError(f"no frame of {name} could be decoded", remedy=remedy)
+            self.check = lambda: None
             self.info = self._describe(self._first[0], fps or rate)
             if stream is None and (line := choice_warning(self._container, self._stream)):
                 self.warnings.append(line)
@@ -117,6 +123,7 @@ class VideoSource(Source):
             self._warn_of_losses(index + 1, to_the_end=ended)
 
     def close(self) -> None:
+        self._decoded, self._broken_off = iter(()), None  # they lead back here: a decoder's memory is not gc's to keep
         self._container.close()
 
     def _timed(self) -> Iterator[tuple[av.VideoFrame, Verdict, float]]:
@@ -168,6 +175,7 @@ class VideoSource(Source):
         """Packets of the video stream, marked, then None, which makes the decoder give what it still holds."""
         try:
             for packet in self._container.demux():  # sound too: it says how far a file goes
+                self.check()
                 if packet.size:
                     self._extent.add(packet)
                     if packet.stream_index == self._stream.index:
@@ -185,6 +193,11 @@ class VideoSource(Source):
             elif self._container.format.name not in ENDED_BY_ERROR and not self._is_at_end():
                 self.losses.undecodable_packets += 1
         yield None
+
+    def _refuse_late_start(self, deadline_s: float) -> None:
+        if time.monotonic() > deadline_s:
+            what = f"{self._name}: no frame could be decoded in {FIRST_FRAME_SECONDS:g} s"
+            raise SourceError(what, remedy="check that it plays with ffplay")
 
     def _set_up_decoder(self) -> None:
         context = self._stream.codec_context

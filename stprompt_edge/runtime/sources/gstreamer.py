@@ -44,6 +44,7 @@ NANOSECOND = 1e-9
 MATRICES: dict[str, Matrix] = {"bt601": "bt601", "bt709": "bt709"}  # by GStreamer's nicknames
 POLL_NS = 100_000_000  # how soon an error of the pipeline, or a time-out, is noticed
 _OWN_APPSINK = re.compile(r"\s!\s+appsink\b[^!]*$")  # as OpenCV wants it at the end of a pipeline
+_FINITE = re.compile(r"(^|[\s!])((videotest|file|multifile|splitfile|splitmux|app|fd)src|num-buffers)\b")  # no camera
 _IN_MEMORY = "end the pipeline in pictures in ordinary memory: ! videoconvert"
 _IN_MEMORY_JETSON = "end the pipeline in ordinary memory: ! nvvidconv ! video/x-raw,format=NV12"
 
@@ -120,6 +121,7 @@ class GStreamerSource(Source):
                 raise SourceError("the GStreamer pipeline ends without a picture", remedy=f"try it: {self._launch()}")
             self.info = self._describe(self._first, live)
             self._is_open_file = not live
+            self.finite = not live or _FINITE.search(pipeline) is not None
             on_failure.pop_all()
 
     def frames(self, wanted: Callable[[int], bool]) -> Iterator[CameraFrame]:
@@ -186,6 +188,7 @@ class GStreamerSource(Source):
     def _pull(self, deadline_s: float) -> Any:
         """The next sample; None at the end of the stream."""
         while True:
+            self.check()
             sample = self._sink.try_pull_sample(POLL_NS)
             reason = self._reported()
             if sample is not None:

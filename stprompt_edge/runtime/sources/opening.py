@@ -22,6 +22,7 @@ from stprompt_edge.runtime.sources.base import Source
 from stprompt_edge.runtime.sources.container import open_container
 from stprompt_edge.runtime.sources.ffmpeg import VideoSource
 from stprompt_edge.runtime.sources.images import ImageFolderSource, pictures_of
+from stprompt_edge.runtime.sources.live import healing
 from stprompt_edge.runtime.sources.streams import frame_count, stated_rate, video_stream
 
 
@@ -36,6 +37,8 @@ def open_source(
     times: str | None = None,
 ) -> Source:
     """Opens a file, a folder of jpg, png or bmp images, a URL, `/dev/videoN` or a pipeline; decodes its first frame.
+
+    A camera, broadcast or live pipeline is reopened whenever it is lost, see `sources.live`.
 
     Args:
         source: `CameraConfig.source`.
@@ -63,16 +66,12 @@ def open_source(
         from stprompt_edge.runtime.sources.gstreamer import GStreamerSource  # needs the system's GStreamer
 
         _refuse(source, "pipeline", stream=stream, live=live, fps=fps)
-        return GStreamerSource(source, open_timeout_s=open_timeout_s, read_timeout_s=read_timeout_s)
+        return healing(lambda: GStreamerSource(source, open_timeout_s=open_timeout_s, read_timeout_s=read_timeout_s))
     if is_address:
-        return _open_address(source, stream=stream, live=live, fps=fps, timeout=timeout_s)
+        return healing(lambda: _open_address(source, stream=stream, live=live, fps=fps, timeout=timeout_s))
     assert path is not None
     if source.startswith("/dev/video"):
-        if not os.path.exists(source):
-            cameras = ", ".join(sorted(str(path) for path in Path("/dev").glob("video*"))) or "none"
-            raise SourceError(f"no camera at {source}", remedy=f"connect one; cameras found: {cameras}")
-        options: dict[str, Any] = {"format": "v4l2", "timeout": timeout_s}
-        return VideoSource(source, source, live=live is not False, stream=stream, fps=fps, **options)
+        return healing(lambda: _open_camera(source, live=live is not False, stream=stream, fps=fps, timeout=timeout_s))
     if not os.path.exists(path):
         refuse_half_address(source)
     _check_file(path)
@@ -86,6 +85,13 @@ def _open_address(source: str, *, live: bool | None, **options: Any) -> Source:
     if live is None and scheme in LIVE_SCHEMES:
         live = True
     return VideoSource(masked_source(source), str(parse_address(source)), live=live, options=transport, **options)
+
+
+def _open_camera(source: str, **options: Any) -> Source:
+    if not os.path.exists(source):
+        cameras = ", ".join(sorted(str(path) for path in Path("/dev").glob("video*"))) or "none"
+        raise SourceError(f"no camera at {source}", remedy=f"connect one; cameras found: {cameras}")
+    return VideoSource(source, source, format="v4l2", **options)
 
 
 def _refuse(source: str, kind: str, **options: object) -> None:

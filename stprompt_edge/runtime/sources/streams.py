@@ -13,6 +13,7 @@ RATELESS_FORMATS = frozenset({"mpjpeg", "mjpeg", "mjpeg_2000", "image2pipe", "jp
 _BARE_FORMATS = frozenset({"h264", "hevc", "vvc", "m4v", "mpegvideo", "obu"})  # a codec's data without a container
 CLOCKLESS_FORMATS = RATELESS_FORMATS | _BARE_FORMATS  # no time stamps: FFmpeg counts frames
 CODED_ORDER_FORMATS = frozenset({"avi", "mpegvideo"})  # stamps count packets: they say when one is decoded, not shown
+BROADCAST_FORMATS = frozenset({"rtsp"})  # live whatever length they state: cameras state some
 PLAYLIST_FORMATS = frozenset({"hls", "dash"})  # a recording says how long it is, a broadcast does not
 MAX_PLAUSIBLE_FPS = 1000.0  # RTSP streams without a rate report their 90 kHz clock
 RATE_TOLERANCE = 0.1  # what the container says stands, if the median distance of frames is so near
@@ -90,6 +91,8 @@ def discard(stream: Any) -> None:
 
 def is_endless(container: Any) -> bool:
     """Is this a broadcast, by what its protocol says? A recording has a duration, or a size: it is read to its end."""
+    if container.format.name in BROADCAST_FORMATS:
+        return True
     if container.duration is not None:
         return False
     return container.format.name in PLAYLIST_FORMATS or container.size <= 0

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from stprompt_edge.bundle import MethodSection, MotionTiming
 from stprompt_edge.errors import UsageError
+from stprompt_edge.features.index import FeatureVideo
 from stprompt_edge.model.clip import Clip
 from stprompt_edge.model.net import Net
-from stprompt_edge.training.batches import FeatureVideo
 from stprompt_edge.vocabulary import Vocabulary
 
 TOTAL = "total"  # the loss that is minimised

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from stprompt_edge.errors import UsageError
+from stprompt_edge.features.index import FeatureVideo
 from stprompt_edge.model.mil_ranking import MilRanking
-from stprompt_edge.training.batches import FeatureVideo
 from stprompt_edge.training.losses import ranking_loss, smoothness_loss, sparsity_loss, topk_mean
 from stprompt_edge.training.methods.base import TOTAL, Judgement, Method, Task
 

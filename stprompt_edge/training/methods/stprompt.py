@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from stprompt_edge.features.index import FeatureVideo
 from stprompt_edge.model.branches import anomaly_score
 from stprompt_edge.model.stprompt import Logits, STPrompt
-from stprompt_edge.training.batches import FeatureVideo, make_batch
+from stprompt_edge.training.batches import make_batch
 from stprompt_edge.training.losses import alignment_loss, classification_loss, contrastive_loss, topk_mean, total_loss
 from stprompt_edge.training.methods.base import TOTAL, Judgement, Method, Task
 

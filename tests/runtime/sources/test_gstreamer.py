@@ -23,6 +23,7 @@ from stprompt_edge.runtime.planes import PlanarFrame
 from stprompt_edge.runtime.records import SourceInfo
 from stprompt_edge.runtime.sources import open_source
 from stprompt_edge.runtime.sources.gstreamer import PictureLayout, import_gstreamer
+from stprompt_edge.runtime.sources.live import LiveSource
 from stprompt_edge.runtime.timing import peak_rss_mib
 from stprompt_edge.runtime.watch import RunSettings, run
 from tests.fakes.gst_module import Picture, Script, StateChangeReturn, install
@@ -31,7 +32,7 @@ from tests.runtime.backends.cuda.kernels.pictures import nv12_picture
 from tests.runtime.tiny import tiny_bundle
 
 DEBIAN_GI = Path("/usr/lib/python3/dist-packages/gi")
-PIPELINE = "camerasrc ! decoder"
+PIPELINE = "appsrc ! decoder"
 FAILURE, SUCCESS, ASYNC, NO_PREROLL = StateChangeReturn
 DOTS = bytes(range(16))  # two rows of two pixels, eight bytes apart
 
@@ -113,6 +114,26 @@ def test_a_live_pipeline(script: Script) -> None:
     assert " sync=false max-buffers=2 " in script.parsed
 
 
+@pytest.mark.parametrize(
+    ("pipeline", "change", "heals"),
+    [
+        ("rtspsrc location=rtsp://host/filesrc ! decoder", NO_PREROLL, True),
+        ("v4l2src device=/dev/video0 ! videoconvert", NO_PREROLL, True),
+        ("nvarguscamerasrc ! nvvidconv", NO_PREROLL, True),
+        ("nvarguscamerasrc num-buffers=9 ! nvvidconv", NO_PREROLL, False),
+        ("videotestsrc is-live=true ! videoconvert", NO_PREROLL, False),
+        ("filesrc location=a.mp4 ! decoder", SUCCESS, False),
+        ("souphttpsrc location=http://host/a.mp4 ! decoder", SUCCESS, False),
+    ],
+)
+def test_a_camera_heals_and_what_has_an_end_ends(
+    script: Script, pipeline: str, change: StateChangeReturn, heals: bool
+) -> None:
+    script.changes = [change]
+    with open_source(pipeline) as source:
+        assert isinstance(source, LiveSource) is heals
+
+
 @pytest.mark.parametrize("end", [" ! appsink", " ! appsink drop=true max-buffers=1", "\n!  appsink name=theirs"])
 def test_their_appsink_is_replaced(script: Script, end: str) -> None:
     read(f"{PIPELINE}{end}")
@@ -182,7 +203,7 @@ def test_pauses_are_waited_for(script: Script) -> None:
 @pytest.mark.parametrize(
     ("pipeline", "changes", "message", "remedy"),
     [
-        (PIPELINE, {"parse_error": "syntax error"}, "syntax error", "try it: gst-launch-1.0 camerasrc ! decoder ! f"),
+        (PIPELINE, {"parse_error": "syntax error"}, "syntax error", "try it: gst-launch-1.0 appsrc ! decoder"),
         (PIPELINE, {"parse_error": 'no element "decoder"'}, 'no element "decoder"', "apt install .*plugins-bad"),
         (PIPELINE, {"parse_error": "could not link a to b"}, "could not link", "! videoconvert; try it"),
         ("x ! nvv4l2decoder", {"parse_error": "could not link a to b"}, "link", "! nvvidconv ! video/x-raw,format=NV1"),
@@ -251,7 +272,7 @@ def test_a_run_of_a_pipeline(script: Script, tmp_path: Path) -> None:
     script.plays = [dots(number, format="NV12", **where) for number in range(9)]
     bundle = tiny_bundle()
     camera = CameraConfig(source="rtspsrc location=rtsp://me:secret@host/1 ! decoder")
-    settings = RunSettings(out=tmp_path, save_video=False, stride=4)
+    settings = RunSettings(out=tmp_path, save_video=False, stride=4, max_frames=9)
     done = run(camera, bundle, FakeBackend(bundle), settings)
     assert (done.summary.sampled_frames, done.facts.source.live) == (3, True)
     assert "secret" not in "".join(path.read_text() for path in done.files)

@@ -8,12 +8,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 
 import cv2
 import pytest
 
-from stprompt_edge.errors import SourceError
 from stprompt_edge.runtime.sources import open_source
 from tests import videos
 from tests.ffmpeg import ffmpeg, made, needs_ffmpeg
@@ -98,6 +98,17 @@ def test_a_playlist_without_an_end_is_a_broadcast(tmp_path: Path, served: str) -
         assert source.info.live
 
 
+@needs_ffmpeg
+def test_a_broadcast_whose_playlist_gets_an_end_is_over(tmp_path: Path, served: str) -> None:
+    """It is opened again, as if it were lost; what opens then is a recording."""
+    path = playlist(tmp_path / "a.m3u8", ended=False)
+    with open_source(f"{served}/a.m3u8") as source:
+        with path.open("a") as file:
+            file.write("#EXT-X-ENDLIST\n")
+        assert len(list(source.frames(lambda index: True))) in range(50, 151)
+        assert (source.reopened, source.warnings) == (0, [])
+
+
 def test_a_file_on_disk_is_a_file_unless_asked(tmp_path: Path) -> None:
     path = videos.write_video(tmp_path / "a.mp4", frames=3)
     for asked, live in ((None, False), (False, False), (True, True)):
@@ -127,10 +138,8 @@ def test_motion_jpeg_of_a_camera_keeps_the_time_of_arrival(fps: float) -> None:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Camera) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         with open_source(f"http://127.0.0.1:{server.server_address[1]}/video.mjpg") as source:
-            seconds = []
-            with contextlib.suppress(SourceError):  # the camera hangs up
-                for frame in source.frames(lambda index: True):
-                    seconds.append(frame.seconds)
+            frames = source.frames(lambda index: True)  # the camera hangs up, and is called again
+            seconds = [frame.seconds for frame in takewhile(lambda frame: frame.index != source.restarted_at, frames)]
             assert source.info.live
             assert source.info.fps == pytest.approx(fps, rel=0.3)
         server.shutdown()

@@ -385,17 +385,20 @@ def test_a_connection_that_falls_silent_is_a_source_error(tmp_path, serve):
         list(source.frames(everything))
 
 
-def test_a_live_stream_that_stops_is_a_source_error(tmp_path, serve):
+def test_a_live_stream_that_stops_is_opened_again(tmp_path, serve):
     body = videos.write_video(tmp_path / "a.ts", frames=120, codec_options={"g": "10"}, noise=60).read_bytes()
     url = serve(body, stall_after=len(body), endless=True)
     got = []
     with open_source(url, read_timeout_s=0.5) as source:
         assert (source.info.live, source.info.frame_count) == (True, None)
-        with pytest.raises(SourceError, match="sends nothing any more"):
-            got.extend(frame.index for frame in source.frames(everything))
+        for frame in source.frames(everything):
+            got.append(frame.index)
+            if frame.index == source.restarted_at:
+                break
     assert got == list(range(len(got)))
     assert len(got) > 60
-    assert source.warnings == []
+    (warning,) = source.warnings
+    assert re.fullmatch(r"the source was lost once and reopened \(at \d+\.\d s: sends nothing any more\)", warning)
 
 
 @pytest.mark.parametrize(("status", "message"), [(401, "user name or password refused"), (404, "cannot open .*404")])

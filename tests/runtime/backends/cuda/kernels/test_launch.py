@@ -150,8 +150,11 @@ def test_nothing_but_reading_results_waits() -> None:
         for frame in FRAMES:
             preprocessor.push(frame, stream)
         assert driver.calls.count("synchronize") == 0
-        preprocessor.selection(stream)
+        selection = preprocessor.selection(stream)
         assert driver.calls.count("synchronize") == 1
+        expected = select_windows(preprocessor.motion(stream), 12)
+    np.testing.assert_array_equal(selection.indices, expected.indices)
+    np.testing.assert_allclose(selection.attention, expected.attention)
 
 
 def test_closing_frees_everything_once() -> None:
