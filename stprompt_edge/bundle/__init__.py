@@ -10,13 +10,10 @@ from stprompt_edge.bundle.graphs import (
     ANY_SIZE,
     ENCODER,
     ENCODER_NAMES,
-    HEADS,
     HEADS_NAME,
-    RANKING_HEADS,
     Graph,
     GraphShapes,
     Shapes,
-    heads_graph,
     tensor_type,
 )
 from stprompt_edge.bundle.manifest import (
@@ -37,6 +34,7 @@ from stprompt_edge.bundle.manifest import (
     ParityFigures,
     PreprocessingSection,
 )
+from stprompt_edge.bundle.methods import METHOD_TRAITS, MethodTraits
 from stprompt_edge.bundle.reading import Bundle, TextEmbeddings, describe_file, load_bundle
 from stprompt_edge.bundle.writing import check_replaceable, seal_bundle, staged_folder
 
@@ -44,11 +42,10 @@ __all__ = [
     "ANY_SIZE",
     "ENCODER",
     "ENCODER_NAMES",
-    "HEADS",
     "HEADS_NAME",
     "MANIFEST_NAME",
+    "METHOD_TRAITS",
     "NO_WEIGHTS",
-    "RANKING_HEADS",
     "SCHEMA_VERSION",
     "TEXT_NAME",
     "AlarmSection",
@@ -63,6 +60,7 @@ __all__ = [
     "Manifest",
     "MethodName",
     "MethodSection",
+    "MethodTraits",
     "MotionTiming",
     "ParityFigures",
     "PreprocessingSection",
@@ -72,7 +70,6 @@ __all__ = [
     "check_replaceable",
     "describe_bundle",
     "describe_file",
-    "heads_graph",
     "load_bundle",
     "seal_bundle",
     "staged_folder",

@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stprompt_edge.bundle.manifest import MethodName
-
 ENCODER_NAMES = {  # by precision
     "fp32": "encoder.onnx",
     "fp16": "encoder.fp16.onnx",
@@ -80,11 +78,6 @@ RANKING_HEADS = Graph(
     inputs={"windows": ("N", "F", "D")},
     outputs={"anomaly_logit": ("N",), "window_logits": ("N", "F")},
 )
-
-
-def heads_graph(method: MethodName) -> Graph:
-    """The heads of a method."""
-    return RANKING_HEADS if method == "mil-ranking" else HEADS
 
 
 def tensor_type(name: str) -> np.dtype[Any]:

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 
-from stprompt_edge.bundle.graphs import ENCODER, ENCODER_NAMES, HEADS_NAME, GraphShapes, heads_graph
+from stprompt_edge.bundle.graphs import ENCODER, ENCODER_NAMES, HEADS_NAME, GraphShapes
 from stprompt_edge.bundle.manifest import MANIFEST_NAME, SCHEMA_VERSION, TEXT_NAME, FileEntry, Manifest
+from stprompt_edge.bundle.methods import METHOD_TRAITS, MethodTraits
 from stprompt_edge.errors import CheckFailed, UsageError
 from stprompt_edge.geometry import Geometry, WindowGrid
 from stprompt_edge.preprocess import Preprocessing
@@ -92,6 +93,11 @@ class Bundle:
         }
 
     @property
+    def traits(self) -> MethodTraits:
+        """What the contract knows of its method."""
+        return METHOD_TRAITS[self.manifest.method.name]
+
+    @property
     def encoder_shapes(self) -> GraphShapes:
         """What the encoder takes and gives."""
         return ENCODER.shapes(self.sizes)
@@ -99,7 +105,7 @@ class Bundle:
     @property
     def heads_shapes(self) -> GraphShapes:
         """What the method's heads take and give."""
-        return heads_graph(self.manifest.method.name).shapes(self.sizes)
+        return self.traits.heads.shapes(self.sizes)
 
     def file(self, name: str) -> Path:
         """Path of a file that the manifest lists; still the one that was checked.
@@ -239,7 +245,7 @@ def _missing(path: Path) -> str:
 
 
 def _check_complete(path: Path, manifest: Manifest) -> None:
-    needed = [TEXT_NAME] + ([HEADS_NAME] if manifest.method.name != "zero-shot" else [])
+    needed = [TEXT_NAME] + ([HEADS_NAME] if METHOD_TRAITS[manifest.method.name].needs_heads else [])
     for name in needed:
         if name not in manifest.files:
             raise _damaged(path, f"{MANIFEST_NAME} does not list {name}, which {manifest.method.name} needs")
@@ -264,10 +270,10 @@ def _manifest_geometry(path: Path, manifest: Manifest) -> Geometry:
         raise _damaged(
             path, f"geometry is for {section.image_size} px, preprocessing for {manifest.preprocessing.size}"
         )
-    windows, name = manifest.method.windows, manifest.method.name
-    least = {"mil-ranking": geometry.fine_count, "zero-shot": 1, "stprompt": 0}[name]
+    windows, traits = manifest.method.windows, METHOD_TRAITS[manifest.method.name]
+    least = geometry.fine_count if traits.all_windows else traits.least_windows
     if not least <= windows <= geometry.fine_count:
-        needs = ", mil-ranking judges all" if name == "mil-ranking" else ""
+        needs = f", {manifest.method.name} judges all" if traits.all_windows else ""
         raise _damaged(path, f"method.windows is {windows} of {geometry.fine_count} fine windows{needs}")
     return geometry
 

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stprompt_edge.bundle import Bundle, MethodSection
+from stprompt_edge.bundle import METHOD_TRAITS, Bundle, MethodSection
 from stprompt_edge.datasets import LabelledVideo
 from stprompt_edge.errors import SourceError, UsageError
 from stprompt_edge.evaluation.lookahead import smoothed
@@ -33,8 +33,7 @@ from stprompt_edge.model.branches import anomaly_score
 from stprompt_edge.model.checkpoint import load_checkpoint
 from stprompt_edge.model.clip import load_clip
 from stprompt_edge.model.encoder import PackedEncoder
-from stprompt_edge.model.mil_ranking import MilRanking
-from stprompt_edge.model.stprompt import STPrompt
+from stprompt_edge.model.net import Net
 from stprompt_edge.progress import StepProgress
 from stprompt_edge.runtime.backends.base import Backend, Encoded, HeadsOutput
 from stprompt_edge.runtime.sources import ASSUMED_FPS, open_source
@@ -51,12 +50,9 @@ class CheckpointBackend(Backend):
         label_prompts: [1+C, D], for heads that align with them.
     """
 
-    def __init__(
-        self, encoder: PackedEncoder, model: STPrompt | MilRanking, label_prompts: NDArray[np.float32]
-    ) -> None:
+    def __init__(self, encoder: PackedEncoder, model: Net, label_prompts: NDArray[np.float32]) -> None:
         self._encoder = encoder
-        self.model = model
-        self._prompts = {"label_prompts": torch.from_numpy(label_prompts)} if isinstance(model, STPrompt) else {}
+        self._heads = model.heads_with(torch.from_numpy(label_prompts))
         self.description = f"PyTorch {torch.__version__.partition('+')[0]} CPU, fp32"
 
     @torch.inference_mode()
@@ -69,7 +65,7 @@ class CheckpointBackend(Backend):
     def heads(self, **inputs: NDArray[np.float32]) -> HeadsOutput:
         """See `Backend.heads`."""
         tensors = {name: torch.from_numpy(value) for name, value in inputs.items()}
-        found: Any = self.model.heads(**tensors, **self._prompts)  # a named tuple of either method
+        found: Any = self._heads(**tensors)  # a named tuple
         return HeadsOutput(**{name: value.numpy() for name, value in found._asdict().items()})
 
     def close(self) -> None:
@@ -123,14 +119,12 @@ def _feature_outcome(video: LabelledVideo, path: Path, model: OpenModel, wanted:
     header = outcome_of(lambda: read_header(path))
     if isinstance(header, str):
         return header
-    backend, method = model.backend, model.bundle.manifest.method
-    assert isinstance(backend, CheckpointBackend)
-    aggregated = isinstance(backend.model, STPrompt)
-    _check_origin(path, header.origin, wanted, aggregated=aggregated)
+    method, all_windows = model.bundle.manifest.method, model.bundle.traits.all_windows
+    _check_origin(path, header.origin, wanted, aggregated=not all_windows)
     width = model.bundle.manifest.clip.embedding_width
     if header.width != width:
         return f"{path} has embeddings of width {header.width}, the checkpoint's encoder gives {width}"
-    if not aggregated and not header.has_windows:
+    if all_windows and not header.has_windows:
         raise UsageError(
             f"{path} holds no windows, and {method.name} judges all of them",
             remedy="extract into the same folder again with --keep windows",
@@ -138,14 +132,12 @@ def _feature_outcome(video: LabelledVideo, path: Path, model: OpenModel, wanted:
 
     def score() -> ScoredVideo:
         features = load_features(path, windows=False)
-        return _judged(video, features, feature_scores(path, features, method, backend))
+        return _judged(video, features, feature_scores(path, features, method, model.backend))
 
     return outcome_of(score)
 
 
-def feature_scores(
-    path: Path, features: VideoFeatures, method: MethodSection, backend: CheckpointBackend
-) -> NDArray[np.float64]:
+def feature_scores(path: Path, features: VideoFeatures, method: MethodSection, backend: Backend) -> NDArray[np.float64]:
     """[T] offline scores of a whole video by the trained model, its heads on some rows at a time.
 
     Args:
@@ -157,16 +149,16 @@ def feature_scores(
     Raises:
         UsageError: a score is not finite, or the file is damaged.
     """
-    if isinstance(backend.model, STPrompt):
+    if METHOD_TRAITS[method.name].all_windows:
+        windows = read_windows(path, _ROWS)
+        logits = [backend.heads(windows=block.astype(np.float32)).anomaly_logit for block in windows]
+        scores = torch.sigmoid(torch.from_numpy(np.array(smoothed(np.concatenate(logits)[:, None], 1, method.sigma))))
+    else:
         rows = features.x_clip + features.x_as
         context = np.array(smoothed(rows, rows.shape[1], method.sigma), np.float32)
         blocks = [slice(first, first + _ROWS) for first in range(0, len(rows), _ROWS)]
         found = [backend.heads(context=context[block], clip=features.x_clip[block]) for block in blocks]
         scores = torch.cat([_aligned_scores(heads, method) for heads in found])
-    else:
-        windows = read_windows(path, _ROWS)
-        logits = [backend.heads(windows=block.astype(np.float32)).anomaly_logit for block in windows]
-        scores = torch.sigmoid(torch.from_numpy(np.array(smoothed(np.concatenate(logits)[:, None], 1, method.sigma))))
     values = scores.double().numpy().reshape(-1)
     if not np.isfinite(values).all():
         raise UsageError(f"the features in {path} give scores that are not finite", remedy=extract_again(path))

@@ -9,12 +9,12 @@ from pathlib import Path
 import onnx
 import torch
 from safetensors.numpy import save
-from torch import Tensor
 
 from stprompt_edge import __version__
 from stprompt_edge.bundle import (
     ENCODER_NAMES,
     HEADS_NAME,
+    METHOD_TRAITS,
     TEXT_NAME,
     AlarmSection,
     Bundle,
@@ -38,8 +38,7 @@ from stprompt_edge.geometry import Geometry
 from stprompt_edge.model.checkpoint import Checkpoint, load_checkpoint
 from stprompt_edge.model.clip import Clip, embed_texts, load_clip
 from stprompt_edge.model.encoder import PackedEncoder
-from stprompt_edge.model.mil_ranking import MilRanking
-from stprompt_edge.model.stprompt import STPrompt
+from stprompt_edge.model.net import Net
 from stprompt_edge.overwriting import given_file
 from stprompt_edge.progress import StepProgress
 from stprompt_edge.runtime.source_files import source_files
@@ -87,7 +86,7 @@ class Model:
     clip: Clip
     vocabulary: Vocabulary
     method: MethodSection
-    trained: STPrompt | MilRanking | None = None
+    trained: Net | None = None
     training: dict[str, object] | None = None
     alarm: AlarmSection = field(default_factory=AlarmSection)
     localization: LocalizationSection = field(default_factory=LocalizationSection)
@@ -135,8 +134,9 @@ def export_bundle(
         text = embed_vocabulary(model)
         (folder / TEXT_NAME).write_bytes(save(text.as_dict()))
         if model.trained is not None:
-            label_prompts = torch.from_numpy(text.label_prompts)
-            onnx.save(export_heads(model.trained, label_prompts, geometry), folder / HEADS_NAME)
+            heads = model.trained.heads_with(torch.from_numpy(text.label_prompts))
+            sizes = {"D": text.label_prompts.shape[1], "F": geometry.fine_count}
+            onnx.save(export_heads(heads, METHOD_TRAITS[model.method.name].heads, sizes), folder / HEADS_NAME)
         fp32 = _write_encoders(encoder, settings.precisions, folder, progress)
         bundle = seal_bundle(folder, describe(model, geometry))
         progress("comparing fp32 with torch", 0.5)
@@ -155,10 +155,8 @@ def export_bundle(
 def embed_vocabulary(model: Model) -> TextEmbeddings:
     """Label prompts (learned, or the class names as they are) and phrases through CLIP's text encoder."""
     vocabulary = model.vocabulary
-    if isinstance(model.trained, STPrompt):
-        with torch.inference_mode():
-            label_prompts: Tensor = model.trained.prompts()
-    else:
+    label_prompts = model.trained.label_prompts() if model.trained else None
+    if label_prompts is None:
         label_prompts = embed_texts(model.clip, vocabulary.class_names)
     return TextEmbeddings(
         label_prompts=label_prompts.numpy(),

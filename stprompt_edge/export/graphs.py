@@ -1,6 +1,6 @@
-"""torch -> fp32 ONNX: the wrapper that owns the forward pass to trace; names and shapes are those of `bundle.graphs`.
+"""torch -> fp32 ONNX; names and shapes are those of `bundle.graphs`.
 
-Suffixes: B batch, K fine windows, L coarse windows, N rows, D width of the embedding.
+Letters: B batch, K fine windows, L coarse windows, N rows.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import contextlib
 import io
 import logging
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import onnx
@@ -16,33 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from stprompt_edge.bundle import ANY_SIZE, ENCODER, HEADS, RANKING_HEADS, Graph
+from stprompt_edge.bundle import ANY_SIZE, ENCODER, Graph
 from stprompt_edge.geometry import Geometry
 from stprompt_edge.model.encoder import PackedEncoder
-from stprompt_edge.model.mil_ranking import MilRanking
-from stprompt_edge.model.stprompt import Heads, Logits, STPrompt
 
 OPSET = 18  # first one whose reductions and splits TensorRT 10.3 and ONNX Runtime 1.18 both read without conversion
-
-
-class HeadsGraph(nn.Module):
-    """`Heads` with the label prompts as constants.
-
-    Args:
-        heads: trained.
-        label_prompts: [1+C, D].
-    """
-
-    label_prompts: Tensor
-
-    def __init__(self, heads: Heads, label_prompts: Tensor) -> None:
-        super().__init__()
-        self.heads = heads
-        self.register_buffer("label_prompts", label_prompts)
-
-    def forward(self, context: Tensor, clip: Tensor) -> Logits:
-        """Rows of A (x_clip + x_as) [N, D] and x_clip [N, D] -> logits [N] and similarity [N, 1+C]."""
-        return self.heads(context, clip, self.label_prompts)
 
 
 def export_encoder(encoder: PackedEncoder) -> onnx.ModelProto:
@@ -52,12 +31,10 @@ def export_encoder(encoder: PackedEncoder) -> onnx.ModelProto:
     return _export(encoder, (torch.zeros(2, 3, size, size), fine, coarse), ENCODER)
 
 
-def export_heads(trained: STPrompt | MilRanking, label_prompts: Tensor, geometry: Geometry) -> onnx.ModelProto:
-    """The `heads` graph of either method: N is dynamic."""
-    width = label_prompts.shape[1]
-    if isinstance(trained, MilRanking):
-        return _export(trained.heads, (torch.zeros(3, geometry.fine_count, width),), RANKING_HEADS)
-    return _export(HeadsGraph(trained.heads, label_prompts), (torch.zeros(3, width), torch.zeros(3, width)), HEADS)
+def export_heads(heads: nn.Module, graph: Graph, sizes: Mapping[str, int]) -> onnx.ModelProto:
+    """The `heads` graph of a method, with `sizes` for the axes that have a name: N is dynamic."""
+    examples = graph.input_shapes({**sizes, "N": 3}).values()
+    return _export(heads, tuple(map(torch.zeros, examples)), graph)
 
 
 def window_examples(geometry: Geometry) -> tuple[Tensor, Tensor]:

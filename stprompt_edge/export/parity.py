@@ -25,8 +25,7 @@ if TYPE_CHECKING:  # torch is imported where it is compared with: engines are bu
     import torch
 
     from stprompt_edge.model.encoder import PackedEncoder
-    from stprompt_edge.model.mil_ranking import MilRanking
-    from stprompt_edge.model.stprompt import STPrompt
+    from stprompt_edge.model.net import Net
 
 MIN_COSINE = 0.999  # design, section 5
 MAX_SCORE_DIFFERENCE = 0.01
@@ -172,7 +171,7 @@ def check_against_torch(bundle: Bundle, encoder: PackedEncoder, frames: Sequence
 
 
 def check_heads_against_torch(
-    bundle: Bundle, trained: STPrompt | MilRanking, frames: Sequence[CameraFrame], rows: Sequence[int] = HEADS_ROWS
+    bundle: Bundle, trained: Net, frames: Sequence[CameraFrame], rows: Sequence[int] = HEADS_ROWS
 ) -> float:
     """Compare the heads graph with torch on embeddings of real frames, at several numbers of rows N.
 
@@ -184,8 +183,7 @@ def check_heads_against_torch(
     """
     import torch
 
-    from stprompt_edge.model.mil_ranking import MilRanking
-
+    heads = trained.heads_with(torch.from_numpy(bundle.text.label_prompts))
     preprocess = Preprocessor(bundle.preprocessing)
     images = [preprocess(frame.image_bgr).image for frame in frames]
     fine = np.arange(bundle.geometry.fine_count)
@@ -195,14 +193,11 @@ def check_heads_against_torch(
         frames_BD, fine_BND = np.stack([one.frame_D for one in encoded]), np.stack([one.fine_KD for one in encoded])
         for count in rows:
             clip, windows = (np.resize(x, (count, *x.shape[1:])) for x in (frames_BD, fine_BND))
-            if isinstance(trained, MilRanking):
-                expected = trained.heads(torch.from_numpy(windows))._asdict()
-                got = backend.heads(windows=windows)
-            else:
-                context, prompts = clip + windows.mean(axis=1), torch.from_numpy(bundle.text.label_prompts)
-                expected = trained.heads(torch.from_numpy(context), torch.from_numpy(clip), prompts)._asdict()
-                got = backend.heads(context=context, clip=clip)
-            for name, want in expected.items():
+            arrays = {"context": clip + windows.mean(axis=1), "clip": clip, "windows": windows}
+            inputs = {name: arrays[name] for name in bundle.traits.heads.inputs}
+            expected = heads(*map(torch.from_numpy, inputs.values()))
+            got = backend.heads(**inputs)
+            for name, want in expected._asdict().items():
                 scale = max(1.0, float(want.abs().max()))  # a confident network's logits go far beyond 1
                 worst = _larger(worst, getattr(got, name) / scale, want / scale)
     return _check_difference("heads graph", worst)

@@ -1,8 +1,9 @@
-"""A checkpoint: trained weights of either method and everything needed to use them, in one safetensors file."""
+"""A checkpoint: trained weights of a method and everything needed to use them, in one safetensors file."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,20 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from stprompt_edge.bundle import ClipSection, MethodSection
+from stprompt_edge.bundle import ClipSection, MethodName, MethodSection
 from stprompt_edge.errors import CheckFailed, UsageError
 from stprompt_edge.files import write_bytes_atomic
 from stprompt_edge.model.clip import NO_WEIGHTS, Clip
 from stprompt_edge.model.mil_ranking import MilRanking
+from stprompt_edge.model.net import Net
 from stprompt_edge.model.stprompt import STPrompt
 from stprompt_edge.vocabulary import Vocabulary, vocabulary_from_dict, vocabulary_to_dict
 
 _METADATA_KEY = "stprompt-edge"
+_NETS: dict[MethodName, Callable[[Clip, Sequence[str], float], Net]] = {  # of CLIP, class names and sigma
+    "stprompt": STPrompt,
+    "mil-ranking": lambda clip, class_names, sigma: MilRanking(clip.section.embedding_width, sigma),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +38,7 @@ class Checkpoint:
     training: dict[str, Any]
     weights: dict[str, torch.Tensor]
 
-    def build(self, clip: Clip) -> STPrompt | MilRanking:
+    def build(self, clip: Clip) -> Net:
         """The model of the checkpoint's method with these weights.
 
         Raises:
@@ -45,11 +51,7 @@ class Checkpoint:
                 given += f" with other weights (sha256 {clip.weights_sha256[:12]}, not {self.clip.weights_sha256[:12]})"
                 remedy = "pass the weights that it was trained with: --pretrained PATH"
             raise CheckFailed(f"the checkpoint was trained with {trained}, got {given}", remedy=remedy)
-        model: STPrompt | MilRanking
-        if self.method.name == "mil-ranking":
-            model = MilRanking(self.clip.embedding_width, self.method.sigma)
-        else:
-            model = STPrompt(clip, self.vocabulary.class_names, self.method.sigma)
+        model = _NETS[self.method.name](clip, self.vocabulary.class_names, self.method.sigma)
         try:
             model.load_state_dict(self.weights)
         except RuntimeError as exc:
@@ -91,9 +93,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
             description = json.loads((file.metadata() or {})[_METADATA_KEY])
             weights = {name: torch.from_numpy(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118  not a dict
         _check_finite(path, weights)
+        method = MethodSection(**description["method"])
+        if method.name not in _NETS:
+            raise ValueError(f"{method.name} has no weights")
         return Checkpoint(
             clip=ClipSection(**description["clip"]),
-            method=MethodSection(**description["method"]),
+            method=method,
             vocabulary=vocabulary_from_dict(description["vocabulary"], where=f"{path}, vocabulary"),
             training=description["training"],
             weights=weights,

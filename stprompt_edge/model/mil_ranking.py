@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from stprompt_edge.model.net import Net
 from stprompt_edge.model.temporal import smooth
 
 HIDDEN = (512, 32)  # the paper's
@@ -53,7 +54,7 @@ class RankingHeads(nn.Module):
         return RankingLogits(top_windows_mean(window_logits), window_logits)
 
 
-class MilRanking(nn.Module):
+class MilRanking(Net):
     """The whole trainable model on whole videos.
 
     Args:

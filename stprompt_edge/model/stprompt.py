@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from stprompt_edge.model.branches import Classifier, align
 from stprompt_edge.model.clip import Clip
+from stprompt_edge.model.net import Net
 from stprompt_edge.model.prompts import PromptLearner
 from stprompt_edge.model.temporal import TemporalAdapter, smooth
 
@@ -24,7 +26,7 @@ class Logits(NamedTuple):
 
 
 class Heads(nn.Module):
-    """Everything behind the data-independent part of eq. 4; what `heads.onnx` holds.
+    """Everything behind the data-independent part of eq. 4.
 
     Args:
         width: D.
@@ -41,7 +43,22 @@ class Heads(nn.Module):
         return Logits(self.classifier(x_ta), align(clip, x_ta, label_prompts))
 
 
-class STPrompt(nn.Module):
+class HeadsGraph(nn.Module):
+    """`Heads` with label prompts [1+C, D] as constants; what `heads.onnx` holds."""
+
+    label_prompts: Tensor
+
+    def __init__(self, heads: Heads, label_prompts: Tensor) -> None:
+        super().__init__()
+        self.heads = heads
+        self.register_buffer("label_prompts", label_prompts)
+
+    def forward(self, context: Tensor, clip: Tensor) -> Logits:
+        """See `Heads`."""
+        return self.heads(context, clip, self.label_prompts)
+
+
+class STPrompt(Net):
     """The whole trainable model on whole videos.
 
     Args:
@@ -49,6 +66,8 @@ class STPrompt(nn.Module):
         class_names: 1+C texts, `normal` first.
         sigma: width of the adapter's kernel in sampled frames.
     """
+
+    heads: Heads
 
     def __init__(self, clip: Clip, class_names: Sequence[str], sigma: float) -> None:
         super().__init__()
@@ -65,3 +84,12 @@ class STPrompt(nn.Module):
     ) -> Logits:
         """The same with label prompts [1+C, D] at hand; `lengths` [B] keeps padded frames out of the kernel's rows."""
         return self.heads(smooth(x_clip + x_as, self.sigma, lengths), x_clip, label_prompts)
+
+    @torch.inference_mode()
+    def label_prompts(self) -> Tensor:
+        """See `Net`."""
+        return self.prompts()
+
+    def heads_with(self, label_prompts: Tensor) -> HeadsGraph:
+        """See `Net`."""
+        return HeadsGraph(self.heads, label_prompts)

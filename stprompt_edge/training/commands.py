@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from stprompt_edge.bundle import MotionTiming
+from stprompt_edge.bundle import METHOD_TRAITS, MotionTiming
 from stprompt_edge.errors import CheckFailed, EnvironmentFailure, UsageError, nearest
 from stprompt_edge.features.index import feature_files, load_origin, load_training_videos
 from stprompt_edge.features.records import FeatureOrigin
@@ -32,7 +32,7 @@ class TrainSettings:
     vocabulary: str
     recipe: str
     pretrained: str | None = None  # weights to load CLIP's text encoder from; None for those the features name
-    method: str | None = None  # stprompt or mil-ranking; None for the recipe's
+    method: str | None = None  # of `METHODS`; None for the recipe's
     epochs: int | None = None  # None for the recipe's
     seed: int = 0
 
@@ -58,8 +58,8 @@ def train(
     recipe = _fitted(recipe, origin)
     _check_origin(origin, recipe, settings.recipe)
     clip = _load_clip(origin, settings)
-    ranking = recipe.method == "mil-ranking"
-    videos, spacing = load_training_videos(settings.features, vocabulary, segments=recipe.segments if ranking else None)
+    segments = recipe.segments if METHOD_TRAITS[recipe.method].all_windows else None
+    videos, spacing = load_training_videos(settings.features, vocabulary, segments=segments)
     task = Task(
         clip=clip,
         vocabulary=vocabulary,
@@ -118,9 +118,9 @@ def _fitted(recipe: Recipe, origin: FeatureOrigin) -> Recipe:
     """With K = 0 where the features are of whole frames alone, as published ones."""
     if origin.windows > 0:
         return recipe
-    if recipe.method == "mil-ranking":
+    if METHOD_TRAITS[recipe.method].all_windows:
         raise UsageError(
-            "the features are of whole frames, and mil-ranking is trained on windows",
+            f"the features are of whole frames, and {recipe.method} is trained on windows",
             remedy="pass --method stprompt, or extract from the videos with --keep windows",
         )
     return recipe.model_copy(update={"windows": 0})
@@ -132,7 +132,7 @@ def _check_origin(origin: FeatureOrigin, recipe: Recipe, name: str) -> None:
             f"the features have stride {origin.stride}, the recipe {name} has {recipe.stride}",
             remedy=f"extract again with --stride {recipe.stride}, or pass a recipe file with stride = {origin.stride}",
         )
-    if recipe.method == "stprompt" and origin.windows != recipe.windows:
+    if not METHOD_TRAITS[recipe.method].all_windows and origin.windows != recipe.windows:
         raise UsageError(
             f"the features are of {origin.windows} windows, the recipe {name} has {recipe.windows}",
             remedy=f"extract again with another bundle, or pass a recipe file with windows = {origin.windows}",

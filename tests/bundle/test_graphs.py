@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stprompt_edge.bundle import ANY_SIZE, ENCODER, HEADS, RANKING_HEADS, Graph, heads_graph, tensor_type
+from stprompt_edge.bundle import ANY_SIZE, ENCODER, METHOD_TRAITS, Graph, tensor_type
 from tests.runtime.tiny import ranking_bundle, tiny_bundle
 
 
@@ -25,17 +25,12 @@ def test_shapes_of_a_bundle() -> None:
     }
 
 
-@pytest.mark.parametrize("graph", [ENCODER, HEADS, RANKING_HEADS])
+@pytest.mark.parametrize("graph", [ENCODER, *(traits.heads for traits in METHOD_TRAITS.values())])
 def test_every_axis_is_a_call_s_or_a_bundle_s(graph: Graph) -> None:
     sizes = {**tiny_bundle().sizes, **dict.fromkeys(ANY_SIZE, 0)}
     shapes = {**graph.input_shapes(sizes), **graph.output_shapes(sizes)}
     assert all(0 in shape for shape in shapes.values())
     assert set(shapes) == {*graph.inputs, *graph.outputs}
-
-
-def test_heads_of_a_method() -> None:
-    assert heads_graph("mil-ranking") is RANKING_HEADS
-    assert heads_graph("stprompt") is HEADS
 
 
 def test_a_feed_has_one_array_for_each_input() -> None:

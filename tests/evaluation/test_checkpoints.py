@@ -20,7 +20,7 @@ from stprompt_edge.bundle import Bundle, ClipSection, MethodSection
 from stprompt_edge.datasets import Dataset, load_dataset
 from stprompt_edge.errors import CheckFailed, UsageError
 from stprompt_edge.evaluation import checkpoints
-from stprompt_edge.evaluation.checkpoints import CheckpointBackend, feature_scores, open_checkpoint
+from stprompt_edge.evaluation.checkpoints import feature_scores, open_checkpoint
 from stprompt_edge.evaluation.evaluating import evaluate_path
 from stprompt_edge.evaluation.records import Evaluation, EvaluationSettings
 from stprompt_edge.features.extraction import feature_path
@@ -28,7 +28,7 @@ from stprompt_edge.features.files import load_features, save_features
 from stprompt_edge.features.records import FeatureOrigin, VideoFeatures
 from stprompt_edge.features.video import extract_video
 from stprompt_edge.model.branches import anomaly_score
-from stprompt_edge.model.checkpoint import Checkpoint, save_checkpoint
+from stprompt_edge.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from stprompt_edge.model.clip import Clip
 from stprompt_edge.model.mil_ranking import MilRanking
 from stprompt_edge.model.stprompt import STPrompt
@@ -136,20 +136,20 @@ def drawn(bundle: Bundle, length: int) -> VideoFeatures:
 
 @pytest.mark.parametrize("method", ["stprompt", "mil-ranking"])
 def test_long_videos_are_scored_in_blocks_as_if_at_once(
-    method: str, checkpoint: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    method: str, checkpoint: Callable[..., Path], demo_clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = open_checkpoint(checkpoint(method), EvaluationSettings(), None)
+    file = checkpoint(method)
+    model, net = open_checkpoint(file, EvaluationSettings(), None), load_checkpoint(file).build(demo_clip)
     features = drawn(model.bundle, 50)
     backend, section = model.backend, model.bundle.manifest.method
-    assert isinstance(backend, CheckpointBackend)
     x_clip, x_as, windows = map(torch.from_numpy, (features.x_clip, features.x_as, features.windows))
     with torch.inference_mode():  # with the whole T x T kernel
-        if isinstance(backend.model, STPrompt):
+        if isinstance(net, STPrompt):
             prompts = torch.from_numpy(model.bundle.text.label_prompts)
-            logits = backend.model.with_prompts(x_clip, x_as, prompts)
+            logits = net.with_prompts(x_clip, x_as, prompts)
             expected = anomaly_score(logits.anomaly_logit, logits.similarity, section.tau, section.score)
         else:
-            expected = torch.sigmoid(backend.model(windows.float()).anomaly_logit)
+            expected = torch.sigmoid(net(windows.float()).anomaly_logit)
     path = tmp_path / "features.safetensors"
     save_features(path, features)
     rows: list[int] = []

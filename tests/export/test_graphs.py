@@ -7,7 +7,7 @@ import onnx
 import pytest
 import torch
 
-from stprompt_edge.bundle import ENCODER, ENCODER_NAMES, HEADS, HEADS_NAME, RANKING_HEADS, Bundle, tensor_type
+from stprompt_edge.bundle import ENCODER, ENCODER_NAMES, HEADS_NAME, Bundle, tensor_type
 from stprompt_edge.export.exporting import Model
 from stprompt_edge.export.graphs import window_examples
 from stprompt_edge.geometry import Geometry, WindowGrid
@@ -75,8 +75,8 @@ def test_ranking_heads(ranking_bundle: Bundle, ranking_model: Model, rows: int) 
 
 def test_names_of_the_ranking_heads(ranking_bundle: Bundle) -> None:
     graph = onnx.load(ranking_bundle.file(HEADS_NAME)).graph
-    assert [tensor.name for tensor in graph.input] == list(RANKING_HEADS.inputs)
-    assert [tensor.name for tensor in graph.output] == list(RANKING_HEADS.outputs)
+    assert [tensor.name for tensor in graph.input] == list(ranking_bundle.traits.heads.inputs)
+    assert [tensor.name for tensor in graph.output] == list(ranking_bundle.traits.heads.outputs)
     assert "Dropout" not in {node.op_type for node in graph.node}
     assert refusals(onnx.load(ranking_bundle.file(HEADS_NAME))) == []  # TensorRT's parser reads it
 
@@ -85,7 +85,7 @@ def test_names_of_the_ranking_heads(ranking_bundle: Bundle) -> None:
 def test_names_types_and_nothing_of_the_machine(small_bundle: Bundle, file: str) -> None:
     content = small_bundle.file(file).read_bytes()
     graph = onnx.load_from_string(content).graph
-    table = HEADS if file == HEADS_NAME else ENCODER
+    table = small_bundle.traits.heads if file == HEADS_NAME else ENCODER
     assert [tensor.name for tensor in graph.input] == list(table.inputs)
     assert [tensor.name for tensor in graph.output] == list(table.outputs)
     types = {tensor.name: tensor.type.tensor_type.elem_type for tensor in (*graph.input, *graph.output)}

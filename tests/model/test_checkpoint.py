@@ -146,6 +146,7 @@ def with_section(**sections: Any) -> Callable[[Any], str]:
         (with_section(clip=None), "TypeError"),
         (with_section(clip={"model": 1}), "ValidationError"),
         (with_section(method={"name": "magic", "stride": 4}), "ValidationError"),
+        (with_section(method={"name": "zero-shot", "stride": 4}), "ValueError: zero-shot has no weights"),
         (with_section(vocabulary={}), "vocabulary: key 'name' is missing"),
         (with_section(vocabulary=None), "vocabulary: got NoneType, expected a table"),
     ],

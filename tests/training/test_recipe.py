@@ -2,6 +2,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("torch")
+
 from stprompt_edge.errors import UsageError
 from stprompt_edge.training.recipe import Recipe, load_recipe, shipped_recipes
 

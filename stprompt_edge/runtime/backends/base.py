@@ -91,7 +91,7 @@ class Backend(Closing):
 
     @abstractmethod
     def heads(self, **inputs: NDArray[np.float32]) -> HeadsOutput:
-        """Run the heads graph on its inputs by name, N rows at once: see `bundle.heads_graph`."""
+        """Run the heads graph on its inputs by name, N rows at once: see `bundle.METHOD_TRAITS`."""
 
     def open_stream(self, *, lookahead: int) -> FrameStream | None:
         """The device's own watch step for one camera; None where frames are preprocessed on the CPU.

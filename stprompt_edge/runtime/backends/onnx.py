@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stprompt_edge.bundle import ENCODER, ENCODER_NAMES, HEADS_NAME, Bundle, GraphShapes, heads_graph
+from stprompt_edge.bundle import ENCODER, ENCODER_NAMES, HEADS_NAME, Bundle, GraphShapes
 from stprompt_edge.errors import CheckFailed, EnvironmentFailure
 from stprompt_edge.files import printable
 from stprompt_edge.imports import MORE_MEMORY, import_failure, is_out_of_memory
@@ -54,7 +54,7 @@ class OnnxBackend(Backend):
         check_tensors(bundle.path / file, self._encoder, bundle.encoder_shapes)
         self._heads: Any = None
         if HEADS_NAME in bundle.manifest.files:
-            self._heads_graph = heads_graph(bundle.manifest.method.name)
+            self._heads_graph = bundle.traits.heads
             self._heads = open_session(bundle.file(HEADS_NAME), provider, threads, provider_options)
             check_tensors(bundle.path / HEADS_NAME, self._heads, bundle.heads_shapes)
         self.precision = precision

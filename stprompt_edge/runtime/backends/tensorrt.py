@@ -97,8 +97,8 @@ class TensorRTBackend(Backend):
         """See `Backend.open_stream`; it is closed with the backend.
 
         None where the method compares embeddings instead of pixels or looks at no windows, or `build-engine` found that
-        this device's results are not those of the CPU. For stprompt without lookahead the step goes on to the heads'
-        outputs, else it ends with embeddings.
+        this device's results are not those of the CPU. For a method that is judged on the device, without lookahead,
+        the step goes on to the heads' outputs, else it ends with embeddings.
 
         Raises:
             EnvironmentFailure: a kernel does not load, the engine takes no single frame, or memory is short.
@@ -106,7 +106,7 @@ class TensorRTBackend(Backend):
         method = self._bundle.manifest.method
         if not self.sidecar.device_frames or method.motion != "pixel" or not method.windows:
             return None
-        judge = method.name == "stprompt" and lookahead == 0
+        judge = self._bundle.traits.judged_on_device and lookahead == 0
         cubin = (self._folder / CUBIN_NAME).read_bytes()
         stream = DeviceStream(self._runtime, self._encoder, self._heads if judge else None, cubin, self._bundle)
         self._streams.append(stream)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from stprompt_edge.bundle import ENCODER, Bundle, Graph, heads_graph
+from stprompt_edge.bundle import ENCODER, Bundle, Graph
 from stprompt_edge.errors import UsageError
 from stprompt_edge.runtime.backends.cuda.engines.sidecar import Profile, ShapeRange
 
@@ -81,7 +81,7 @@ def encoder_profiles(bundle: Bundle, batch: BatchSizes) -> tuple[Profile, ...]:
 
 def heads_profiles(bundle: Bundle) -> tuple[Profile, ...]:
     """One profile over the number of rows."""
-    return (_profile("heads", heads_graph(bundle.manifest.method.name), bundle, [{"N": rows} for rows in HEADS_ROWS]),)
+    return (_profile("heads", bundle.traits.heads, bundle, [{"N": rows} for rows in HEADS_ROWS]),)
 
 
 def pick_variant(profiles: Sequence[Profile], wanted: Mapping[str, tuple[int, ...]]) -> Variant | None:
