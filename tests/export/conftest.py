@@ -39,12 +39,23 @@ def trace_each_encoder_once(tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield
 
 
-@pytest.fixture(scope="session")
-def demo_clip() -> Clip:
-    """stprompt-demo-16 with seeded random weights and two of its six layers: the others only take long to trace."""
-    clip = load_clip("stprompt-demo-16", "none", seed=0)
+def load_short(name: str, pretrained: str, seed: int = 0) -> Clip:
+    """As `load_clip`, with two layers: others only take long to trace."""
+    clip = load_clip(name, pretrained, seed)
     del clip.model.visual.transformer.resblocks[2:]
     return clip
+
+
+@pytest.fixture(scope="session")
+def demo_clip() -> Clip:
+    """stprompt-demo-16 with seeded random weights and two of its six layers."""
+    return load_short("stprompt-demo-16", "none")
+
+
+@pytest.fixture
+def short_clips(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What export loads by its name is as short as `demo_clip`."""
+    monkeypatch.setattr(exporting, "load_clip", load_short)
 
 
 @pytest.fixture(scope="session")

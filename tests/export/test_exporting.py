@@ -215,6 +215,7 @@ def test_what_is_not_a_bundle_is_refused_before_any_work(tmp_path: Path, make: C
         from_names(tmp_path / "b", clip="never looked at")
 
 
+@pytest.mark.usefixtures("short_clips")
 def test_a_checkpoint_becomes_a_bundle(tmp_path: Path, stprompt_model: Model, small_bundle: Bundle) -> None:
     assert stprompt_model.trained is not None
     checkpoint = Checkpoint(
@@ -248,6 +249,7 @@ def test_the_graphs_run_without_windows(small_bundle: Bundle, precision: str) ->
     assert scores[0] == pytest.approx(scores[1], abs=0.01)
 
 
+@pytest.mark.usefixtures("short_clips")
 def test_a_checkpoint_of_the_ranking_method_becomes_a_bundle(
     tmp_path: Path, ranking_model: Model, ranking_bundle: Bundle
 ) -> None:
