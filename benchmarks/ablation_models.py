@@ -120,7 +120,6 @@ class VariantMethod(STPromptMethod):
     def __init__(self, task: Task, videos: Sequence[FeatureVideo], variant: Variant) -> None:
         super().__init__(task, videos)
         self._branches = variant.branches
-        self._recipe = task.recipe
         with seeded(task.seed):  # the start that the package's own training has
             self.model = VariantModel(task.clip, task.vocabulary.class_names, task.recipe.sigma, variant.temporal)
 
@@ -131,7 +130,7 @@ class VariantMethod(STPromptMethod):
         if self._branches == "c":
             total = losses["classification"]
         elif self._branches == "a":
-            total = self._recipe.alpha * losses["alignment"] + self._recipe.beta * losses["contrastive"]
+            total = self.task.recipe.alpha * losses["alignment"] + self.task.recipe.beta * losses["contrastive"]
         else:
             total = losses[TOTAL]
         return Judgement(losses={**losses, TOTAL: total}, scores_B=judgement.scores_B)

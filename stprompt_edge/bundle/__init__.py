@@ -11,8 +11,10 @@ from stprompt_edge.bundle.graphs import (
     ENCODER,
     ENCODER_NAMES,
     HEADS_NAME,
+    METHOD_TRAITS,
     Graph,
     GraphShapes,
+    MethodTraits,
     Shapes,
     tensor_type,
 )
@@ -34,7 +36,6 @@ from stprompt_edge.bundle.manifest import (
     ParityFigures,
     PreprocessingSection,
 )
-from stprompt_edge.bundle.methods import METHOD_TRAITS, MethodTraits
 from stprompt_edge.bundle.reading import Bundle, TextEmbeddings, describe_file, load_bundle
 from stprompt_edge.bundle.writing import check_replaceable, seal_bundle, staged_folder
 

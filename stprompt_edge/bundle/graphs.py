@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stprompt_edge.bundle.manifest import MethodName
+
 ENCODER_NAMES = {  # by precision
     "fp32": "encoder.onnx",
     "fp16": "encoder.fp16.onnx",
@@ -78,6 +80,24 @@ RANKING_HEADS = Graph(
     inputs={"windows": ("N", "F", "D")},
     outputs={"anomaly_logit": ("N",), "window_logits": ("N", "F")},
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodTraits:
+    """What its bundle must hold, and what of a frame it looks at."""
+
+    heads: Graph = HEADS  # of heads.onnx
+    needs_heads: bool = True
+    least_windows: int = 0  # that SA² selects
+    all_windows: bool = False  # its heads judge every fine window; their motion is not used
+    judged_on_device: bool = False  # aggregation, kernel and heads run on a device that has a stream of its own
+
+
+METHOD_TRAITS: dict[MethodName, MethodTraits] = {
+    "stprompt": MethodTraits(judged_on_device=True),
+    "mil-ranking": MethodTraits(heads=RANKING_HEADS, all_windows=True),
+    "zero-shot": MethodTraits(needs_heads=False, least_windows=1),
+}
 
 
 def tensor_type(name: str) -> np.dtype[Any]:

@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 
-from stprompt_edge.bundle.graphs import ENCODER, ENCODER_NAMES, HEADS_NAME, GraphShapes
+from stprompt_edge.bundle.graphs import ENCODER_NAMES, HEADS_NAME, METHOD_TRAITS, MethodTraits
 from stprompt_edge.bundle.manifest import MANIFEST_NAME, SCHEMA_VERSION, TEXT_NAME, FileEntry, Manifest
-from stprompt_edge.bundle.methods import METHOD_TRAITS, MethodTraits
 from stprompt_edge.errors import CheckFailed, UsageError
 from stprompt_edge.geometry import Geometry, WindowGrid
 from stprompt_edge.preprocess import Preprocessing
@@ -96,16 +95,6 @@ class Bundle:
     def traits(self) -> MethodTraits:
         """What the contract knows of its method."""
         return METHOD_TRAITS[self.manifest.method.name]
-
-    @property
-    def encoder_shapes(self) -> GraphShapes:
-        """What the encoder takes and gives."""
-        return ENCODER.shapes(self.sizes)
-
-    @property
-    def heads_shapes(self) -> GraphShapes:
-        """What the method's heads take and give."""
-        return self.traits.heads.shapes(self.sizes)
 
     def file(self, name: str) -> Path:
         """Path of a file that the manifest lists; still the one that was checked.

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stprompt_edge.bundle import METHOD_TRAITS, Bundle, MethodSection
+from stprompt_edge.bundle import Bundle, MethodSection
 from stprompt_edge.datasets import LabelledVideo
 from stprompt_edge.errors import SourceError, UsageError
 from stprompt_edge.evaluation.lookahead import smoothed
@@ -132,24 +132,24 @@ def _feature_outcome(video: LabelledVideo, path: Path, model: OpenModel, wanted:
 
     def score() -> ScoredVideo:
         features = load_features(path, windows=False)
-        return _judged(video, features, feature_scores(path, features, method, model.backend))
+        return _judged(video, features, feature_scores(path, features, model))
 
     return outcome_of(score)
 
 
-def feature_scores(path: Path, features: VideoFeatures, method: MethodSection, backend: Backend) -> NDArray[np.float64]:
+def feature_scores(path: Path, features: VideoFeatures, model: OpenModel) -> NDArray[np.float64]:
     """[T] offline scores of a whole video by the trained model, its heads on some rows at a time.
 
     Args:
         path: of the feature file; windows are read from it as they are judged.
         features: what else it holds.
-        method: of the checkpoint.
-        backend: the checkpoint, open.
+        model: the checkpoint, open.
 
     Raises:
         UsageError: a score is not finite, or the file is damaged.
     """
-    if METHOD_TRAITS[method.name].all_windows:
+    method, backend = model.bundle.manifest.method, model.backend
+    if model.bundle.traits.all_windows:
         windows = read_windows(path, _ROWS)
         logits = [backend.heads(windows=block.astype(np.float32)).anomaly_logit for block in windows]
         scores = torch.sigmoid(torch.from_numpy(np.array(smoothed(np.concatenate(logits)[:, None], 1, method.sigma))))

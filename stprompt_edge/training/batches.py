@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stprompt_edge.errors import UsageError
 from stprompt_edge.features.index import FeatureVideo
 
 
@@ -55,15 +54,10 @@ def epoch_videos(videos: Sequence[FeatureVideo], batch: int, seed: int, epoch: i
     """Half normal, half abnormal videos in each batch; the smaller half starts over until the larger one is used up.
 
     The order depends on `seed` and `epoch` only, so a resumed training sees what an uninterrupted one would have.
-
-    Raises:
-        UsageError: if there are no normal or no abnormal videos.
+    There are some of both.
     """
     rng = np.random.default_rng((seed, epoch))
     halves = [[video for video in videos if (video.label > 0) == abnormal] for abnormal in (False, True)]
-    for name, half in zip(("normal", "abnormal"), halves, strict=True):
-        if not half:
-            raise UsageError(f"no {name} video to train on", remedy="training needs both; check labels and split")
     longest = max(map(len, halves))
     orders = [_endless_order(rng, len(half), longest) for half in halves]
     per_half = batch // 2

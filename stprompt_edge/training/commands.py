@@ -55,8 +55,7 @@ def train(
     vocabulary, recipe = load_vocabulary(settings.vocabulary), _recipe(settings)
     origin = load_origin(settings.features)
     _check_out(settings)
-    recipe = _fitted(recipe, origin)
-    _check_origin(origin, recipe, settings.recipe)
+    recipe = _fitted(recipe, origin, settings.recipe)
     clip = _load_clip(origin, settings)
     segments = recipe.segments if METHOD_TRAITS[recipe.method].all_windows else None
     videos, spacing = load_training_videos(settings.features, vocabulary, segments=segments)
@@ -114,26 +113,22 @@ def _recipe(settings: TrainSettings) -> Recipe:
     return recipe if settings.epochs is None else recipe.model_copy(update={"epochs": settings.epochs})
 
 
-def _fitted(recipe: Recipe, origin: FeatureOrigin) -> Recipe:
-    """With K = 0 where the features are of whole frames alone, as published ones."""
-    if origin.windows > 0:
-        return recipe
-    if METHOD_TRAITS[recipe.method].all_windows:
+def _fitted(recipe: Recipe, origin: FeatureOrigin, name: str) -> Recipe:
+    """With K = 0 where the features are of whole frames alone, as published ones. Raises where they do not fit."""
+    all_windows = METHOD_TRAITS[recipe.method].all_windows
+    if all_windows and not origin.windows:
         raise UsageError(
             f"the features are of whole frames, and {recipe.method} is trained on windows",
             remedy="pass --method stprompt, or extract from the videos with --keep windows",
         )
-    return recipe.model_copy(update={"windows": 0})
-
-
-def _check_origin(origin: FeatureOrigin, recipe: Recipe, name: str) -> None:
     if origin.stride != recipe.stride:
         raise UsageError(
             f"the features have stride {origin.stride}, the recipe {name} has {recipe.stride}",
             remedy=f"extract again with --stride {recipe.stride}, or pass a recipe file with stride = {origin.stride}",
         )
-    if not METHOD_TRAITS[recipe.method].all_windows and origin.windows != recipe.windows:
+    if not all_windows and origin.windows not in (0, recipe.windows):
         raise UsageError(
             f"the features are of {origin.windows} windows, the recipe {name} has {recipe.windows}",
             remedy=f"extract again with another bundle, or pass a recipe file with windows = {origin.windows}",
         )
+    return recipe if origin.windows else recipe.model_copy(update={"windows": 0})

@@ -260,10 +260,11 @@ def seeded(*seed: int) -> Iterator[None]:
 
 
 def _check(task: Task, videos: Sequence[FeatureVideo]) -> None:
+    width = task.clip.section.embedding_width
     for video in videos:
-        if video.x_clip.shape[1] != task.width:
+        if video.x_clip.shape[1] != width:
             raise UsageError(
-                f"features of {video.name} have width {video.x_clip.shape[1]}, {task.clip.name} gives {task.width}",
+                f"features of {video.name} have width {video.x_clip.shape[1]}, {task.clip.name} gives {width}",
                 remedy="extract the features with this encoder, or pass the one that made them",
             )
     for name, abnormal in (("normal", False), ("abnormal", True)):

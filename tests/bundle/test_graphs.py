@@ -5,12 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stprompt_edge.bundle import ANY_SIZE, ENCODER, METHOD_TRAITS, Graph, tensor_type
+from stprompt_edge.bundle import ANY_SIZE, ENCODER, METHOD_TRAITS, Bundle, Graph, GraphShapes, tensor_type
 from tests.runtime.tiny import ranking_bundle, tiny_bundle
 
 
+def heads_shapes(bundle: Bundle) -> GraphShapes:
+    return bundle.traits.heads.shapes(bundle.sizes)
+
+
 def test_shapes_of_a_bundle() -> None:
-    assert vars(tiny_bundle(width=16).encoder_shapes) == {
+    assert vars(ENCODER.shapes(tiny_bundle(width=16).sizes)) == {
         "inputs": {"image": [None, 3, 28, 28], "fine": [None, None], "coarse": [None, None]},
         "outputs": {
             "frame": [None, 16],
@@ -18,8 +22,8 @@ def test_shapes_of_a_bundle() -> None:
             "coarse_embeddings": [None, None, 16],
         },
     }
-    assert tiny_bundle(width=16).heads_shapes.outputs == {"anomaly_logit": [None], "similarity": [None, 3]}
-    assert vars(ranking_bundle(width=16).heads_shapes) == {
+    assert heads_shapes(tiny_bundle(width=16)).outputs == {"anomaly_logit": [None], "similarity": [None, 3]}
+    assert vars(heads_shapes(ranking_bundle(width=16))) == {
         "inputs": {"windows": [None, 49, 16]},
         "outputs": {"anomaly_logit": [None], "window_logits": [None, 49]},
     }

@@ -161,7 +161,7 @@ def test_long_videos_are_scored_in_blocks_as_if_at_once(
 
     monkeypatch.setattr(backend, "heads", counted)
     monkeypatch.setattr(checkpoints, "_ROWS", 16)
-    found = feature_scores(path, load_features(path, windows=False), section, backend)
+    found = feature_scores(path, load_features(path, windows=False), model)
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)
     assert rows == [16, 16, 16, 2]
 

@@ -79,9 +79,3 @@ def test_order_depends_on_seed_and_epoch_only() -> None:
     assert order(0, 1) == order(0, 1)
     assert order(0, 1) != order(0, 2)
     assert order(0, 1) != order(1, 1)
-
-
-@pytest.mark.parametrize(("label", "missing"), [(0, "abnormal"), (2, "normal")])
-def test_one_kind_of_video_only(label: int, missing: str) -> None:
-    with pytest.raises(UsageError, match=f"no {missing} video to train on"):
-        next(epoch_videos([video("v", label)], 2, 0, 0))

@@ -51,12 +51,12 @@ class OnnxBackend(Backend):
         precision = precision or pick_precision(bundle, provider)
         file = ENCODER_NAMES[precision]
         self._encoder: Any = open_session(bundle.file(file), provider, threads, provider_options)
-        check_tensors(bundle.path / file, self._encoder, bundle.encoder_shapes)
+        check_tensors(bundle.path / file, self._encoder, ENCODER.shapes(bundle.sizes))
         self._heads: Any = None
         if HEADS_NAME in bundle.manifest.files:
             self._heads_graph = bundle.traits.heads
             self._heads = open_session(bundle.file(HEADS_NAME), provider, threads, provider_options)
-            check_tensors(bundle.path / HEADS_NAME, self._heads, bundle.heads_shapes)
+            check_tensors(bundle.path / HEADS_NAME, self._heads, self._heads_graph.shapes(bundle.sizes))
         self.precision = precision
         self.description = f"ONNX Runtime {provider.removesuffix('ExecutionProvider')}, {file}"
 

@@ -130,9 +130,9 @@ class TensorRTBackend(Backend):
         return folder, check_sidecar(folder, bundle, self._runtime.session.device, version)
 
     def _open(self, bundle: Bundle, folder: Path) -> None:
-        self._encoder = self._load(folder / ENCODER_ENGINE, bundle, bundle.encoder_shapes)
+        self._encoder = self._load(folder / ENCODER_ENGINE, bundle, ENCODER.shapes(bundle.sizes))
         if HEADS_NAME in bundle.manifest.files:
-            self._heads = self._load(folder / HEADS_ENGINE, bundle, bundle.heads_shapes)
+            self._heads = self._load(folder / HEADS_ENGINE, bundle, bundle.traits.heads.shapes(bundle.sizes))
         for engine in self._engines:
             engine.warm_up()
 

@@ -68,11 +68,6 @@ class Task:
         if self.seed < 0:
             raise UsageError(f"seed {self.seed}, expected 0 or more", remedy="choose another seed")
 
-    @property
-    def width(self) -> int:
-        """D."""
-        return int(self.clip.model.visual.proj.shape[1])
-
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:

@@ -22,7 +22,7 @@ class MilRankingMethod(Method):
     """A segment's score is the sigmoid of the mean logit of its top windows (`model.mil_ranking`).
 
     A video's score, which the hinge ranks, is the mean of its top segments by eq. 6's rule, k = S // 16 + 1, in place
-    of the paper's maximum: see `bag_scores`. Smoothness and sparsity are over the segments of abnormal videos, as in
+    of the paper's maximum. Smoothness and sparsity are over the segments of abnormal videos, as in
     the paper. The kernel over time is not used here: what it smooths are sampled frames, and a segment is a mean of
     several. Nor is motion, and `causal` needs no later frame.
     """
@@ -41,14 +41,14 @@ class MilRankingMethod(Method):
             )
         assert videos[0].segments is not None
         self.windows = videos[0].segments.shape[1]
-        self.model = MilRanking(task.width, task.recipe.sigma)
+        self.model = MilRanking(task.clip.section.embedding_width, task.recipe.sigma)
 
     def judge(self, videos: Sequence[FeatureVideo]) -> Judgement:
         """See `Method`."""
         recipe = self.task.recipe
         scores_BS = torch.cat([self._scores(part) for part in self.parts(videos)])
         abnormal_B = torch.tensor([video.label > 0 for video in videos])
-        bags_B = bag_scores(scores_BS)
+        bags_B = topk_mean(scores_BS, torch.full((len(scores_BS),), scores_BS.shape[1]))
         ranking = ranking_loss(bags_B, abnormal_B)
         smoothness = recipe.smoothness * smoothness_loss(scores_BS[abnormal_B])
         sparsity = recipe.sparsity * sparsity_loss(scores_BS[abnormal_B])
@@ -59,8 +59,3 @@ class MilRankingMethod(Method):
         """[B, S], 0..1."""
         segments = [torch.from_numpy(video.segments) for video in videos if video.segments is not None]
         return self.model.heads(torch.stack(segments).float()).anomaly_logit.sigmoid()
-
-
-def bag_scores(scores_BS: Tensor) -> Tensor:
-    """Mean of the S // 16 + 1 highest segments of each video: [B, S] -> [B]."""
-    return topk_mean(scores_BS, torch.full((len(scores_BS),), scores_BS.shape[1]))

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from stprompt_edge.features.index import FeatureVideo
@@ -39,7 +38,8 @@ class STPromptMethod(Method):
             parts.append(self.model.with_prompts(batch.x_clip, batch.x_as, label_prompts, batch.lengths))
             lengths.append(batch.lengths)
             labels.append(batch.labels)
-        logits = Logits(*map(_joined, zip(*parts, strict=True)))
+        rows = ([row for part in kind for row in part] for kind in zip(*parts, strict=True))
+        logits = Logits(*(pad_sequence(kind, batch_first=True) for kind in rows))  # to the longest of all parts
         lengths_B, labels_B = torch.cat(lengths), torch.cat(labels)
         classification = classification_loss(logits.anomaly_logit, lengths_B, (labels_B > 0).float())
         alignment = alignment_loss(logits.similarity, lengths_B, labels_B, recipe.tau)
@@ -54,8 +54,3 @@ class STPromptMethod(Method):
             },
             scores_B=topk_mean(scores_BT.detach(), lengths_B),
         )
-
-
-def _joined(parts: Sequence[Tensor]) -> Tensor:
-    """[B, T, ...] of parts that are padded to their own longest -> one, padded to the longest of all."""
-    return pad_sequence([row for part in parts for row in part], batch_first=True)
