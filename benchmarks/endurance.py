@@ -8,7 +8,7 @@ from benchmarks.common import console, footage, reference_bundle, write_result
 from stprompt_edge.bench import read_sampled_frames
 from stprompt_edge.bench.latency import describe_machine
 from stprompt_edge.cli.terminal import live_steps
-from stprompt_edge.runtime.backends import open_backend
+from stprompt_edge.runtime.backends.opening import open_backend
 from stprompt_edge.runtime.frames import CameraFrame
 from stprompt_edge.runtime.observer import Observer
 from stprompt_edge.runtime.timing import StageTimer, peak_rss_mib

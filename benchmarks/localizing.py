@@ -20,8 +20,8 @@ from stprompt_edge.export.exporting import Model, embed_vocabulary
 from stprompt_edge.files import write_bytes_atomic
 from stprompt_edge.geometry import Geometry
 from stprompt_edge.preprocess import Preprocessor
-from stprompt_edge.runtime.backends import open_backend
 from stprompt_edge.runtime.backends.base import Backend
+from stprompt_edge.runtime.backends.opening import open_backend
 from stprompt_edge.runtime.batcher import Batcher
 from stprompt_edge.runtime.methods.phrases import phrase_probabilities
 from stprompt_edge.runtime.records import Localization

@@ -36,7 +36,7 @@ from stprompt_edge.features.extraction import ExtractionSettings, extract_datase
 from stprompt_edge.files import write_bytes_atomic
 from stprompt_edge.model.checkpoint import load_checkpoint
 from stprompt_edge.model.clip import DEMO_TAG, Clip, load_clip, packed_weights
-from stprompt_edge.runtime.backends import open_backend
+from stprompt_edge.runtime.backends.opening import open_backend
 from stprompt_edge.training.commands import TrainSettings, train
 from stprompt_edge.training.recipe import load_recipe
 from stprompt_edge.vocabulary import load_vocabulary

@@ -19,8 +19,8 @@ from typing_extensions import Self  # in `typing` from Python 3.11 on
 from stprompt_edge.bundle import Bundle, load_bundle
 from stprompt_edge.errors import StpromptEdgeWarning, UsageError, nearest
 from stprompt_edge.runtime.alarm import AlarmSettings
-from stprompt_edge.runtime.backends import open_backend
 from stprompt_edge.runtime.backends.base import Backend
+from stprompt_edge.runtime.backends.opening import open_backend
 from stprompt_edge.runtime.frames import CameraFrame
 from stprompt_edge.runtime.observer import LocalizeWhen, Observer
 from stprompt_edge.runtime.reader import FrameReader

@@ -24,7 +24,7 @@ RUN = """
 from pathlib import Path
 from stprompt_edge.assets import DEMO_BUNDLE, DEMO_CLIP
 from stprompt_edge.bundle import load_bundle
-from stprompt_edge.runtime.backends import open_backend
+from stprompt_edge.runtime.backends.opening import open_backend
 from stprompt_edge.runtime.cameras import CameraConfig
 from stprompt_edge.runtime.watch import RunSettings, run
 bundle = load_bundle(DEMO_BUNDLE)

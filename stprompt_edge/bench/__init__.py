@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from stprompt_edge.bench.latency import BenchResult, Reference, bench, read_sampled_frames
 from stprompt_edge.bundle import Bundle
-from stprompt_edge.runtime.backends import open_backend
+from stprompt_edge.runtime.backends.opening import open_backend
 
 __all__ = ["BenchResult", "bench", "bench_bundle", "read_sampled_frames"]
 

@@ -83,7 +83,7 @@ def demo(out: OutOption = Path("stprompt-edge-out/demo"), as_json: JsonOption = 
 def _run(camera: CameraConfig, bundle: Path, backend: str, settings: RunSettings, as_json: bool) -> None:
     """Open the bundle and its backend, run, and show the result."""
     from stprompt_edge.bundle import load_bundle
-    from stprompt_edge.runtime.backends import open_backend
+    from stprompt_edge.runtime.backends.opening import open_backend
     from stprompt_edge.runtime.watch import run as run_pipeline
 
     loaded, told = load_bundle(bundle), list[str]()

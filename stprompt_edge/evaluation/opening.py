@@ -14,9 +14,9 @@ from stprompt_edge.evaluation.records import EvaluationSettings
 from stprompt_edge.evaluation.scoring import OpenModel, Outcome, outcome_of
 from stprompt_edge.processes import StopFlag, in_processes
 from stprompt_edge.progress import StepProgress
-from stprompt_edge.runtime.backends import open_backend
 from stprompt_edge.runtime.backends.base import Backend
 from stprompt_edge.runtime.backends.onnx import OnnxBackend
+from stprompt_edge.runtime.backends.opening import open_backend
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from demo.scenes.video_file import write_video
 from stprompt_edge.assets import DEMO_BUNDLE, DEMO_CLIP
 from stprompt_edge.bundle import load_bundle
 from stprompt_edge.evaluation.metrics import box_iou
-from stprompt_edge.runtime.backends import open_backend
+from stprompt_edge.runtime.backends.opening import open_backend
 from stprompt_edge.runtime.sources import CameraConfig
 from stprompt_edge.runtime.watch import RunSettings, run
 

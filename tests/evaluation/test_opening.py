@@ -16,9 +16,9 @@ from stprompt_edge.evaluation import opening
 from stprompt_edge.evaluation.opening import Plan, plan_for, score_videos
 from stprompt_edge.evaluation.records import EvaluationSettings, ScoredVideo
 from stprompt_edge.evaluation.scoring import OpenModel
-from stprompt_edge.runtime.backends import Choice
 from stprompt_edge.runtime.backends.fake import FakeBackend
 from stprompt_edge.runtime.backends.onnx import OnnxBackend
+from stprompt_edge.runtime.backends.opening import Choice
 from tests.runtime.tiny import tiny_bundle
 
 from .scored import write_dataset

@@ -21,8 +21,8 @@ from stprompt_edge.export import ExportSettings, Model, export_bundle, export_fr
 from stprompt_edge.export.parity import read_parity_frames
 from stprompt_edge.model.checkpoint import Checkpoint, save_checkpoint
 from stprompt_edge.model.clip import Clip, embed_texts
-from stprompt_edge.runtime.backends import open_backend
 from stprompt_edge.runtime.backends.onnx import OnnxBackend
+from stprompt_edge.runtime.backends.opening import open_backend
 from stprompt_edge.runtime.cameras import CameraConfig
 from stprompt_edge.runtime.observer import Observer
 from stprompt_edge.runtime.watch import RunSettings, run

@@ -25,9 +25,9 @@ from stprompt_edge.features.files import (
 )
 from stprompt_edge.features.records import FeatureOrigin, VideoFeatures
 from stprompt_edge.features.video import extract_video, source_size
-from stprompt_edge.runtime.backends import open_backend
 from stprompt_edge.runtime.backends.base import Encoded
 from stprompt_edge.runtime.backends.fake import FakeBackend
+from stprompt_edge.runtime.backends.opening import open_backend
 from tests import videos
 
 ORIGIN = FeatureOrigin.of(load_bundle(DEMO_BUNDLE), 2, precision="cpu8")

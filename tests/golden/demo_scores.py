@@ -14,7 +14,7 @@ from typing import Any
 
 from stprompt_edge.assets import DEMO_BUNDLE, DEMO_CLIP
 from stprompt_edge.bundle import describe_file, load_bundle
-from stprompt_edge.runtime.backends import open_backend
+from stprompt_edge.runtime.backends.opening import open_backend
 from stprompt_edge.runtime.observer import Observer
 from stprompt_edge.runtime.sources import open_source
 

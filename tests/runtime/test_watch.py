@@ -20,9 +20,9 @@ from stprompt_edge.assets import DEMO_BUNDLE, DEMO_CLIP
 from stprompt_edge.bundle import load_bundle
 from stprompt_edge.errors import EnvironmentFailure, SourceError, UsageError
 from stprompt_edge.runtime import watch as pipeline
-from stprompt_edge.runtime.backends import open_backend
 from stprompt_edge.runtime.backends.base import Encoded
 from stprompt_edge.runtime.backends.fake import FakeBackend
+from stprompt_edge.runtime.backends.opening import open_backend
 from stprompt_edge.runtime.cameras import CameraConfig
 from stprompt_edge.runtime.recording.scores import ScoresFile
 from stprompt_edge.runtime.records import Losses

@@ -1,7 +1,1 @@
-"""One file per engine; `open_backend` picks."""
-
-from __future__ import annotations
-
-from stprompt_edge.runtime.backends.opening import BACKENDS, Choice, open_backend
-
-__all__ = ["BACKENDS", "Choice", "open_backend"]
+"""One file per engine; `opening` picks one. Light: a machine without packages builds the kernels that lie below."""

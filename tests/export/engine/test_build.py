@@ -19,10 +19,10 @@ from stprompt_edge.cli.build_engine import build_engine as build_engine_command
 from stprompt_edge.errors import CheckFailed, EnvironmentFailure, SourceError, UsageError
 from stprompt_edge.export import parity
 from stprompt_edge.export.engine import BatchSizes, BuiltEngine, EngineSettings, build, build_engine, gate
-from stprompt_edge.runtime.backends import open_backend
 from stprompt_edge.runtime.backends.cuda.engines.sidecar import LatencyFigures, find_engine
 from stprompt_edge.runtime.backends.cuda.kernels import BuiltCubin, launch
 from stprompt_edge.runtime.backends.cuda.kernels.job import make_job
+from stprompt_edge.runtime.backends.opening import open_backend
 from stprompt_edge.runtime.frames import CameraFrame
 from tests.fakes.device import FakeMachine, engine_bundle, install
 from tests.layouts import LAYOUTS, Layout, contents, one_link

@@ -11,8 +11,9 @@ import pytest
 
 from stprompt_edge.bundle import Bundle
 from stprompt_edge.errors import CheckFailed, EnvironmentFailure, StpromptEdgeError, UsageError
-from stprompt_edge.runtime.backends import BACKENDS, open_backend, opening
+from stprompt_edge.runtime.backends import opening
 from stprompt_edge.runtime.backends.onnx import CPU, CUDA
+from stprompt_edge.runtime.backends.opening import BACKENDS, open_backend
 from tests.runtime.tiny import tiny_bundle
 
 
