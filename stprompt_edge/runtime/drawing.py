@@ -79,7 +79,7 @@ def draw_boxes(
     Returns:
         A new [H, W, 3] BGR uint8.
     """
-    canvas = image_bgr.copy()
+    canvas: NDArray[np.uint8] = image_bgr.copy()
     height, width = canvas.shape[:2]
     thickness = max(1, round(min(height, width) / 160))
     for box in boxes:
@@ -167,13 +167,18 @@ def _draw_clock(area: NDArray[np.uint8], now: float) -> None:
 
 def _draw_history(area: NDArray[np.uint8], samples: Sequence[StripSample], now: float, style: StripStyle) -> None:
     """Scores as a filled step curve over [now - span, now], drawn into `area` [h, w, 3]; each holds until the next."""
-    height, width = area.shape[:2]
+    height, width = int(area.shape[0]), int(area.shape[1])
     if width < 1:
         return
     margin = 4 if height > 16 else 2
-    level = height - 1 - margin - np.arange(2) * (height - 1 - 2 * margin)  # rows of score 0 and 1
-    row_of = lambda score: round(level[0] + (level[1] - level[0]) * min(max(score, 0.0), 1.0))  # noqa: E731
-    x_of = lambda seconds: round((seconds - now + style.span_seconds) / style.span_seconds * (width - 1))  # noqa: E731
+    level = height - 1 - margin, margin  # rows of score 0 and 1
+
+    def row_of(score: float) -> int:
+        return round(level[0] + (level[1] - level[0]) * min(max(score, 0.0), 1.0))
+
+    def x_of(seconds: float) -> int:
+        return round((seconds - now + style.span_seconds) / style.span_seconds * (width - 1))
+
     ends = [sample.seconds for sample in samples[1:]] + [max(now, samples[-1].seconds)] if samples else []
     previous: int | None = None
     for sample, end in zip(samples, ends, strict=True):

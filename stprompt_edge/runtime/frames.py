@@ -70,7 +70,7 @@ def colour_rule(matrix: Matrix, *, full_range: bool) -> ColourRule:
     luma_gain, chroma_gain = (1.0, 1.0) if full_range else (255 / 219, 255 / 224)
 
     def fixed(value: float) -> int:
-        return round(value * 2**FRACTION_BITS)
+        return round(value * (1 << FRACTION_BITS))
 
     return ColourRule(
         luma_offset=0 if full_range else 16,

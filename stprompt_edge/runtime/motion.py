@@ -54,7 +54,8 @@ def window_means(image_HW: NDArray[np.float32], geometry: Geometry) -> NDArray[n
     grid = geometry.fine
     side = geometry.windows_per_side(grid)
     if grid.size == grid.stride:
-        return image_HW.reshape(side, grid.size, side, grid.size).mean(axis=(1, 3), dtype=np.float32).ravel()
+        means: NDArray[np.float32] = image_HW.reshape(side, grid.size, side, grid.size).mean((1, 3), np.float32)
+        return means.ravel()
     return np.array(
         [image_HW[y0:y1, x0:x1].mean(dtype=np.float32) for x0, y0, x1, y1 in geometry.windows_xyxy(grid)], np.float32
     )
@@ -67,7 +68,8 @@ def pixel_motion(luma_difference_HW: NDArray[np.float32], geometry: Geometry) ->
 
 def feature_motion(difference_ND: NDArray[np.float32]) -> NDArray[np.float32]:
     """Eq. 1: length of the second-order difference of each window's embedding. [N, D] -> [N]."""
-    return np.linalg.norm(difference_ND, axis=-1).astype(np.float32)
+    lengths: NDArray[np.float32] = np.linalg.norm(difference_ND, axis=-1)
+    return lengths.astype(np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,4 +94,5 @@ def aggregate(selected_KD: NDArray[np.float32], attention_K: NDArray[np.float32]
 def softmax(x: NDArray[np.float32]) -> NDArray[np.float32]:
     """Over the last axis; same shape, float32, sums to 1. Of nothing (K = 0) it is nothing."""
     exponentials = np.exp(x - x.max(axis=-1, keepdims=True, initial=-np.inf))
-    return (exponentials / exponentials.sum(axis=-1, keepdims=True)).astype(np.float32)
+    shares: NDArray[np.float32] = exponentials / exponentials.sum(axis=-1, keepdims=True)
+    return shares.astype(np.float32)

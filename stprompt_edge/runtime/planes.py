@@ -42,7 +42,7 @@ class PlanarFrame(CameraFrame):
         self.__dict__.update(index=index, seconds=seconds, _planes=planes, _convert=convert)  # the class is frozen
 
     @cached_property
-    def image_bgr(self) -> NDArray[np.uint8]:  # type: ignore[override]
+    def image_bgr(self) -> NDArray[np.uint8]:
         """See `CameraFrame`."""
         image: NDArray[np.uint8] = self.__dict__["_convert"]()
         return image
@@ -96,8 +96,8 @@ def upright_bgr(frame: av.VideoFrame) -> NDArray[np.uint8]:
     mirrored, turns = orientation(frame)
     turned = np.rot90(image[:, ::-1] if mirrored else image, turns)  # [H, W, 3]
     if frame.format.name == "bgr24":  # nothing was converted: the decoder may predict from this very buffer
-        return turned.copy()
-    return np.ascontiguousarray(turned)
+        return np.array(turned, np.uint8, order="C")
+    return np.ascontiguousarray(turned, np.uint8)
 
 
 def nv12_from_decoded(frame: av.VideoFrame) -> Nv12Frame | None:

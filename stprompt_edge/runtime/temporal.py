@@ -59,5 +59,5 @@ class StreamingKernel:
         first, last = max(target - self.reach, 0), min(target + self.lookahead, self._pushed - 1)
         frames = np.arange(first, last + 1)
         weights = self._weights[np.abs(frames - target)]
-        row = weights @ self._ring_WD[frames % len(self._ring_WD)] / weights.sum()
+        row: NDArray[np.float64] = weights @ self._ring_WD[frames % len(self._ring_WD)] / weights.sum()
         return row.astype(np.float32)

@@ -14,7 +14,8 @@ from stprompt_edge.runtime.motion import softmax
 
 def unit_length(x: NDArray[np.float32]) -> NDArray[np.float32]:
     """Scale the last axis to length 1; zero vectors stay zero."""
-    return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), np.float32(1e-12))
+    scaled: NDArray[np.float32] = x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), np.float32(1e-12))
+    return scaled
 
 
 def phrase_probabilities(
@@ -56,4 +57,7 @@ class PhraseLocalizer:
 
     def abnormal(self, windows_ND: NDArray[np.float32]) -> NDArray[np.float32]:
         """[N, D] -> [N], the probability of all abnormal phrases together."""
-        return phrase_probabilities(windows_ND, self._text, self._settings.tau)[1].sum(axis=1)
+        abnormal_N: NDArray[np.float32] = phrase_probabilities(windows_ND, self._text, self._settings.tau)[1].sum(
+            axis=1
+        )
+        return abnormal_N

@@ -24,7 +24,8 @@ class ZeroShotScorer:
     ) -> NDArray[np.float32]:
         """Class probabilities [1+C]: the frame's and the attention-weighted mean of the windows', half and half."""
         frame, *windows = self._class_probabilities(np.concatenate([x_clip_D[None], selected_KD]))
-        return np.float32(0.5) * (frame + attention_K @ np.stack(windows))
+        both: NDArray[np.float32] = np.float32(0.5) * (frame + attention_K @ np.stack(windows))
+        return both
 
     def score(self, context: NDArray[np.float32], x_clip_D: NDArray[np.float32]) -> Score:
         """Sum over the abnormal classes."""

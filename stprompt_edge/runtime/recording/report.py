@@ -168,7 +168,13 @@ def _chart(
 ) -> dict[str, Any]:
     """Paths in units of the SVG, places of HTML in per cent."""
     span = max([watched, points[-1].seconds, *(one.event.end_seconds for one in listed), 0.001])
-    x, y = (lambda s: round(s / span * _CHART, 2)), (lambda v: round((1 - min(max(v, 0.0), 1.0)) * _CHART, 1))
+
+    def x(seconds: float) -> float:
+        return round(seconds / span * _CHART, 2)
+
+    def y(score: float) -> float:
+        return round((1 - min(max(score, 0.0), 1.0)) * _CHART, 1)
+
     line = " L".join(f"{x(p.seconds)} {y(p.score)}" for p in points) + f" L{x(span)} {y(points[-1].score)}"
     on, off = y(facts.threshold_on), y(facts.threshold_off)
     labels = [(f"{on / 10:.1f}", f"alarm {facts.threshold_on:.2f}")]

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import av.error
@@ -246,7 +247,7 @@ class _Encoder:
         except (OSError, av.error.FFmpegError, ValueError) as exc:  # the file is removed next
             _log.debug("closing an abandoned video: %s", exc)
 
-    def _mux(self, packets: list[av.Packet]) -> None:
+    def _mux(self, packets: list[av.Packet[Any]]) -> None:
         for packet in packets:
             if not packet.duration:
                 packet.duration = self._frame_ticks  # only the last one's shows: how long the last frame stays

@@ -20,7 +20,7 @@ class Extent:
         self.video_end_s = self.end_s = 0.0  # of the stream that is watched, and of all
         self.is_cut = False  # does the last packet lack its end?
 
-    def add(self, packet: av.Packet) -> None:
+    def add(self, packet: av.Packet[Any]) -> None:
         """Takes the next packet of any stream."""
         self.is_cut = packet.is_corrupt
         if packet.pts is None or packet.is_discard:  # an edit list hides the last kind

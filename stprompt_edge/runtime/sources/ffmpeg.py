@@ -151,7 +151,7 @@ class VideoSource(Source):
         stamp = frame.dts if self._in_coded_order else frame.pts
         return None if stamp is None else stamp * self._tick_s
 
-    def _decode(self, packets: Iterable[av.Packet | None]) -> Iterator[tuple[av.VideoFrame, Verdict]]:
+    def _decode(self, packets: Iterable[av.Packet[Any] | None]) -> Iterator[tuple[av.VideoFrame, Verdict]]:
         for packet in packets:
             try:
                 frames = self._stream.codec_context.decode(packet)
@@ -171,7 +171,7 @@ class VideoSource(Source):
             cause = without_address(exc, self._name)
             raise SourceError(f"{self._name}: {reason}", remedy="check the camera and its network") from cause
 
-    def _packets(self) -> Iterator[av.Packet | None]:
+    def _packets(self) -> Iterator[av.Packet[Any] | None]:
         """Packets of the video stream, marked, then None, which makes the decoder give what it still holds."""
         try:
             for packet in self._container.demux():  # sound too: it says how far a file goes
@@ -208,12 +208,12 @@ class VideoSource(Source):
             if stream.index != self._stream.index and (self._live or stream.type == "video"):
                 discard(stream)  # not even downloaded, where FFmpeg can choose
 
-    def _look_ahead(self, packets: Iterator[av.Packet | None]) -> tuple[list[av.Packet | None], float]:
+    def _look_ahead(self, packets: Iterator[av.Packet[Any] | None]) -> tuple[list[av.Packet[Any] | None], float]:
         """The first packets, to be decoded later, and the frame rate that they show or the container states."""
         stated = stated_rate(self._stream)
         if self._live and not self._by_arrival:
             return [], stated
-        ahead: list[av.Packet | None] = []
+        ahead: list[av.Packet[Any] | None] = []
         size, started_s = 0, time.monotonic()
         for packet in packets:
             ahead.append(packet)

@@ -70,7 +70,7 @@ class PictureLayout:
             "BGR": [(self.height, self.width, 3)],
             "BGRx": [(self.height, self.width, 4)],
         }
-        planes = []
+        planes: list[NDArray[np.uint8]] = []
         for shape, stride, offset in zip(shapes[self.format], self.strides, self.offsets, strict=False):
             if offset + (shape[0] - 1) * stride + math.prod(shape[1:]) > data.size:
                 return None

@@ -13,9 +13,9 @@ import pytest
 from stprompt_edge.assets import DEMO_BUNDLE
 from stprompt_edge.bundle import Bundle, load_bundle
 from stprompt_edge.errors import CheckFailed
+from stprompt_edge.runtime.backends import onnx_cuda
 from stprompt_edge.runtime.backends.onnx import CPU, CUDA, OnnxBackend
 from stprompt_edge.runtime.backends.onnx_cuda import CUDA_OPTIONS, OnnxCudaBackend
-from stprompt_edge.runtime.backends.opening import onnx_cuda
 from tests.bundles import WIDTH
 from tests.fakes.device import engine_bundle
 

@@ -105,7 +105,7 @@ class Engine:
             for context in self._contexts.values():
                 context.close()
             self._contexts = {}
-            self._plan = None  # type: ignore[assignment]
+            self._plan = None
             self._scratch.free()
 
     def _run(self, inputs: Arrays) -> Arrays:

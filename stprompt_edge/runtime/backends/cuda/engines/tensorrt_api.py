@@ -54,7 +54,7 @@ def make_logger(messages: Messages) -> trt.ILogger:
 
     base: Any = tensorrt.ILogger
 
-    class CollectingLogger(base):
+    class CollectingLogger(base):  # type: ignore[misc]  # known only where TensorRT is
         def __init__(self) -> None:
             base.__init__(self)
 

@@ -162,7 +162,7 @@ def _compile_program(nvrtc: Any, program: Any, capability: tuple[int, int]) -> b
         _checked(nvrtc.nvrtcGetProgramLog(program, log))
         said = _first_error(log.rstrip(b" \0").decode(errors="replace")) or str(status)
         raise EnvironmentFailure(f"NVRTC for {architecture(capability)}: {said}", remedy=_REMEDY)
-    cubin = b" " * _checked(nvrtc.nvrtcGetCUBINSize(program))
+    cubin: bytes = b" " * _checked(nvrtc.nvrtcGetCUBINSize(program))
     _checked(nvrtc.nvrtcGetCUBIN(program, cubin))
     return cubin
 

@@ -184,7 +184,8 @@ class CudaPreprocessor(Closing):
         """Wait for the stream; [N] motion of all fine windows, owned by the receiver."""
         with driver_errors(self._driver, "waiting for the device"):
             stream.synchronize()
-        return self._result["motion"].copy()
+        motion: NDArray[np.float32] = self._result["motion"].copy()
+        return motion
 
     def read_image(self, stream: Any) -> NDArray[np.float32]:
         """Wait for the stream; [1, 3, S, S] float32 of the image, owned by the receiver."""
