@@ -16,7 +16,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-from stprompt_edge.cli import app
+from stprompt_edge.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {  # file of the repository -> page of the site

@@ -12,7 +12,7 @@ import typer.main
 import yaml
 
 from docs import field_comments, hooks, pictures
-from stprompt_edge.cli import app
+from stprompt_edge.cli.app import app
 from stprompt_edge.errors import CheckFailed, EnvironmentFailure, SourceError, UsageError
 
 ROOT = Path(__file__).resolve().parents[1]
