@@ -33,6 +33,8 @@ def is_out_of_memory(exc: BaseException) -> bool:
     """Did it happen for want of the machine's memory? (Not the GPU's.)"""
     if isinstance(exc, MemoryError) or (isinstance(exc, OSError) and exc.errno == errno.ENOMEM):
         return True
+    if isinstance(exc, BlockingIOError) and type(exc).__module__.startswith("av."):  # a thread of FFmpeg's got no stack
+        return True
     cause = exc.__cause__ or exc.__context__
     return says_no_memory(str(exc)) or (cause is not None and is_out_of_memory(cause))
 

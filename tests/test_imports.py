@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av.error
 import pytest
 
 from stprompt_edge.assets import DEMO_BUNDLE, DEMO_CLIP
@@ -90,14 +91,24 @@ def chained(kind: str) -> Exception:
 
 @pytest.mark.parametrize(
     "exc",
-    [MemoryError(), OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), chained("cause"), chained("context")],
-    ids=["MemoryError", "ENOMEM", "cause", "context"],
+    [
+        MemoryError(),
+        OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),
+        av.error.BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)),
+        chained("cause"),
+        chained("context"),
+    ],
+    ids=["MemoryError", "ENOMEM", "FFmpeg", "cause", "context"],
 )
 def test_want_of_memory_is_told_by_its_kind(exc: Exception) -> None:
     failure = what_lacks(exc)
     assert failure is not None
     assert failure.remedy == MORE_MEMORY
     assert failure.what.startswith("there is not enough memory (")
+
+
+def test_a_stream_that_takes_nothing_now_is_no_want_of_memory() -> None:
+    assert what_lacks(BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))) is None
 
 
 def torch_engine() -> Any:

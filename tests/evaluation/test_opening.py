@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from stprompt_edge.assets import DEMO_BUNDLE
+from stprompt_edge.bundle import load_bundle
 from stprompt_edge.datasets import load_dataset
 from stprompt_edge.errors import EnvironmentFailure, UsageError
 from stprompt_edge.evaluation import opening
@@ -113,6 +114,6 @@ def test_a_killed_process_is_told(tmp_path: Path) -> None:
             child.kill()
 
     plan = Plan(kind="bundle", path=DEMO_BUNDLE, settings=EvaluationSettings(processes=2))
-    model = OpenModel(bundle=tiny_bundle(), backend=FakeBackend(tiny_bundle()))
+    model = OpenModel(bundle=load_bundle(DEMO_BUNDLE), backend=FakeBackend(tiny_bundle()))
     with pytest.raises(EnvironmentFailure, match=r"a process of the evaluation was killed.*\n.*use fewer --processes"):
         list(score_videos(plan, model, videos, kill_all))

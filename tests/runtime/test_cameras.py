@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stprompt_edge.errors import SourceError, UsageError
+from stprompt_edge.masking import masked_source
 from stprompt_edge.runtime.cameras import is_pipeline
 from stprompt_edge.runtime.sources import CameraConfig, load_camera, open_source, resolve_source
 from tests import videos
@@ -202,7 +203,7 @@ def test_resolving_without_a_cameras_file(tmp_path, monkeypatch, text, source):
     monkeypatch.chdir(tmp_path)
     found = resolve_source(text)
     assert found.source == source
-    assert found.name == (text if text.startswith("camera") else source)
+    assert found.name == (text if text.startswith("camera") else masked_source(source))
 
 
 def test_a_source_that_nobody_named_is_called_after_itself_without_its_secrets():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from stprompt_edge.assets import DEMO_BUNDLE
-from stprompt_edge.bundle import Bundle, load_bundle
+from stprompt_edge.bundle import Bundle, load_bundle, seal_bundle
 from stprompt_edge.errors import CheckFailed
 from stprompt_edge.runtime.backends import onnx_cuda
 from stprompt_edge.runtime.backends.onnx import CPU, CUDA, OnnxBackend
@@ -192,6 +192,7 @@ def test_a_graph_that_does_not_load_is_no_matter_of_recording(
 ) -> None:
     broken = engine_bundle(tmp_path / "b")
     (broken.path / "encoder.fp16.onnx").write_bytes(b"not a graph")
+    broken = seal_bundle(broken.path, broken.manifest)  # its digests are those of what it holds
     for cuda_graph in (False, True):
         with pytest.raises(CheckFailed, match=r"encoder\.fp16\.onnx cannot be loaded by ONNX Runtime"):
             OnnxCudaBackend(broken, device="cpu", cuda_graph=cuda_graph)
