@@ -29,7 +29,7 @@ from stprompt_edge.runtime.track import TrackedFrame
 from tests.runtime.tiny import GEOMETRY, VARIANTS, VOCABULARY, random_frames, ranking_bundle, tiny_bundle
 
 FINE, COARSE, K = GEOMETRY.fine_count, GEOMETRY.coarse_count, 12
-LENGTHS = [1, 2, 3, 15, 100, 700]
+LENGTHS = [1, 2, 3, 15, 100]  # the longest goes around every ring several times
 
 
 class TorchBackend(FakeBackend):
@@ -426,14 +426,14 @@ def test_offline_no_image_is_held_for_the_lookahead(motion: str, timing: str, of
     assert [one.detection.frame_index for one in found] == list(range(60))
 
 
-def test_memory_is_flat_over_100_000_steps() -> None:
+def test_memory_is_flat_over_40_000_steps() -> None:
     difference, kernel, timer = SecondDifference("centered"), StreamingKernel(8, 1.0, None), StageTimer()
     alarm = Hysteresis(AlarmSettings(threshold_on=0.6, threshold_off=0.4, min_seconds=1))
     rng = np.random.default_rng(0)
     early = 0
     tracemalloc.start()
     try:
-        for step in range(100_000):
+        for step in range(40_000):
             if step == 10_000:  # after the timer's window of samples is full
                 early = tracemalloc.get_traced_memory()[0]
             with timer.measure("step"):
@@ -443,5 +443,5 @@ def test_memory_is_flat_over_100_000_steps() -> None:
         grown = tracemalloc.get_traced_memory()[0] - early
     finally:
         tracemalloc.stop()
-    assert timer.summary()["step"].count == 100_000
+    assert timer.summary()["step"].count == 40_000
     assert grown < 64 << 10, f"{grown} bytes more than after 10 000 steps"
