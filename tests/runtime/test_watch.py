@@ -18,6 +18,7 @@ import pytest
 
 from stprompt_edge.assets import DEMO_BUNDLE, DEMO_CLIP
 from stprompt_edge.bundle import load_bundle
+from stprompt_edge.cli.run import SCORE_WIDTH, score_line
 from stprompt_edge.errors import EnvironmentFailure, SourceError, UsageError
 from stprompt_edge.runtime import watch as pipeline
 from stprompt_edge.runtime.backends.base import Encoded
@@ -308,6 +309,18 @@ def test_progress_counts_the_open_event(clip: Path, tmp_path: Path) -> None:
     seen: list[Progress] = []
     run(clip, tmp_path / "out", threshold=0.0, on_progress=seen.append)
     assert [(item.alarm, item.events, item.camera_frames) for item in seen] == [(True, 1, 20)] * 5
+
+
+@pytest.mark.parametrize(("of_user", "of_camera", "on"), [(None, None, 0.5), (None, 0.3, 0.3), (0.2, 0.3, 0.2)])
+def test_the_threshold_that_is_shown_is_the_one_that_alarms(
+    clip: Path, tmp_path: Path, of_user: float | None, of_camera: float | None, on: float
+) -> None:
+    seen: list[Progress] = []
+    camera = CameraConfig(source=str(clip), threshold=of_camera)
+    result = run(clip, tmp_path / "out", camera=camera, threshold=of_user, on_progress=seen.append)
+    assert {item.threshold_on for item in seen} == {result.facts.threshold_on} == {on}
+    mark = score_line(seen[0]).plain.index("┃") - len("score ")
+    assert mark == int(on * SCORE_WIDTH)
 
 
 @pytest.mark.parametrize("by", ["settings", "camera"])
