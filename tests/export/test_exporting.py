@@ -102,17 +102,6 @@ def test_a_bundle_of_the_ranking_method_runs(ranking_bundle: Bundle, localize: A
         assert row["top_class"] == ranking_bundle.vocabulary.class_names[1 + int(np.argmax(classes[1:]))]
 
 
-def test_zero_shot_embeds_the_class_names(vit_bundle: Bundle, vit_b_16: Clip) -> None:
-    vocabulary, text = load_vocabulary("ucf-crime"), vit_bundle.text
-    assert HEADS_NAME not in vit_bundle.manifest.files
-    assert vit_bundle.manifest.training is None
-    for got, texts in [
-        (text.label_prompts, vocabulary.class_names),
-        (text.abnormal_phrases, vocabulary.abnormal_phrases),
-    ]:
-        np.testing.assert_allclose(got, embed_texts(vit_b_16, texts), atol=1e-5)
-
-
 @pytest.mark.parametrize("precisions", [("fp16",), ("cpu8", "fp32")])
 def test_only_what_was_asked_for_is_written(zero_shot: Model, tmp_path: Path, precisions: tuple[str, ...]) -> None:
     told: list[float] = []

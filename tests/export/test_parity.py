@@ -34,27 +34,6 @@ from stprompt_edge.runtime.planes import upright_bgr
 from tests.videos import write_video
 
 
-@pytest.mark.parametrize("precision", ["fp16", "cpu8"])
-@pytest.mark.parametrize("video", [0, 1])
-def test_reduced_precisions_agree_on_footage(
-    footage: list[Path], vit_bundle: Bundle, precision: str, video: int
-) -> None:
-    frames = read_parity_frames(footage[video], 3)
-    reference, candidate = (trace(vit_bundle, p, frames, lambda: None) for p in ("fp32", precision))
-    figures = compare(candidate, reference, footage[video].name)
-    assert figures.frames == 3
-    assert figures.min_cosine >= 0.999
-    assert figures.max_score_difference <= 0.01
-
-
-def test_the_manifest_says_how_close_each_precision_is(vit_bundle: Bundle, small_bundle: Bundle) -> None:
-    for bundle in (vit_bundle, small_bundle):
-        assert set(bundle.manifest.parity) == {"fp16", "cpu8"}
-        for figures in bundle.manifest.parity.values():
-            assert (figures.frames, figures.source, figures.accepted_by_force) == (3, "clip.mp4", False)
-            assert 0.999 <= figures.min_cosine <= 1.000001
-
-
 def test_a_trace_has_every_embedding_of_every_frame(small_bundle: Bundle) -> None:
     frames, told = read_parity_frames(DEMO_CLIP, 3), []
     got = trace(small_bundle, "fp32", frames, lambda: told.append(1))
