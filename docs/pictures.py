@@ -97,7 +97,7 @@ STEPS = (  # what travels, from where to where, and where its name stands
     ("EncodeRequest", ((500, 274), (500, 330)), (490, 307)),
     ("batch", ((500, 414), (500, 470)), (490, 447)),
     ("embeddings", ((580, 470), (580, 414)), (590, 447)),
-    ("Encoded", ((580, 330), (580, 274)), (590, 307)),
+    ("FrameEmbeddings", ((580, 330), (580, 274)), (590, 307)),
     ("Detection", ((630, 232), (655, 232)), (642, 180)),
     ("AlarmChange, Event", ((835, 232), (860, 232)), (847, 180)),
 )
