@@ -12,7 +12,7 @@ demo: $(RUNTIME_READY)  ## the packaged clip with the packaged bundle; installs 
 	$(BIN)/stprompt-edge demo --out stprompt-edge-out/demo
 
 test: $(DEV_READY) lint docs  ## everything that CI runs
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: $(DEV_READY)
 	$(BIN)/ruff check .

@@ -14,10 +14,18 @@ from stprompt_edge.export.activations import Activation, find_products, measure_
 from stprompt_edge.export.parity import MIN_COSINE
 from stprompt_edge.export.quantize import quantize_dynamic_int8
 from stprompt_edge.export.smoothing import migration, smooth
-from stprompt_edge.model.clip import Clip
+from stprompt_edge.model.clip import Clip, load_clip
 from tests.export.outliers import outlier_graph, real_feeds, run
 
 KINDS = [(), ("norms", "mlp")]
+
+
+@pytest.fixture(scope="module")
+def demo_clip() -> Clip:
+    """One of its own, which no other test has had in its hands: these are figures of its weights."""
+    clip = load_clip("stprompt-demo-16", "none", 0)
+    del clip.model.visual.transformer.resblocks[2:]
+    return clip
 
 
 def describe(values_NW: np.ndarray) -> Activation:
